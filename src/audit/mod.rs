@@ -1,0 +1,1 @@
+//! What happened, for the record: events and where they go.

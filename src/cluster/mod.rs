@@ -1,0 +1,1 @@
+//! Private Postgres clusters, for the demo and for tests.

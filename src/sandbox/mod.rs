@@ -1,0 +1,1 @@
+//! A developer's uncommittable world on one upstream.

@@ -1,0 +1,1 @@
+//! What `devinprod setup` puts into a database.
