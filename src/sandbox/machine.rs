@@ -116,7 +116,12 @@ impl Machine {
         let mut machine = Self {
             prefix: prefix.into(),
             counter: 0,
-            now: State { armed: false, read_only: false, effects: 0, installed: Settings::default() },
+            now: State {
+                armed: false,
+                read_only: false,
+                effects: 0,
+                installed: Settings::default(),
+            },
             failed: false,
             stack: Vec::new(),
             scopes: Vec::new(),
@@ -130,7 +135,13 @@ impl Machine {
 
     /// Prepares for a statement of `client`: undoes what failed before, opens a scope if it has none, and
     /// switches settings and the access mode to the client's.
-    pub fn enter(&mut self, client: ClientId, kind: ScopeKind, wanted: &Settings, read_only: bool) -> Vec<Op> {
+    pub fn enter(
+        &mut self,
+        client: ClientId,
+        kind: ScopeKind,
+        wanted: &Settings,
+        read_only: bool,
+    ) -> Vec<Op> {
         let mut ops = Vec::new();
         self.settle(client, &mut ops);
         match self.scopes.last_mut() {
@@ -141,9 +152,17 @@ impl Machine {
             }
             Some(_) => {
                 ops.push(self.push_savepoint());
-                self.scopes.push(Scope { client, kind, bottom: self.stack.len() - 1 });
+                self.scopes.push(Scope {
+                    client,
+                    kind,
+                    bottom: self.stack.len() - 1,
+                });
             }
-            None => self.scopes.push(Scope { client, kind, bottom: 0 }),
+            None => self.scopes.push(Scope {
+                client,
+                kind,
+                bottom: 0,
+            }),
         }
         if !self.failed {
             if read_only && !self.now.read_only {
@@ -168,7 +187,12 @@ impl Machine {
     /// Turns the client's block into an implicit transaction, or the reverse: what fails from here on fails
     /// as that.
     pub fn become_kind(&mut self, client: ClientId, kind: ScopeKind) {
-        if let Some(scope) = self.scopes.iter_mut().rev().find(|s| s.client == client && s.is_open()) {
+        if let Some(scope) = self
+            .scopes
+            .iter_mut()
+            .rev()
+            .find(|s| s.client == client && s.is_open())
+        {
             scope.kind = kind;
         }
     }
@@ -176,7 +200,9 @@ impl Machine {
     /// The client's scope ends well. Without one, nothing happens.
     pub fn commit(&mut self, client: ClientId) -> Vec<Op> {
         let mut ops = Vec::new();
-        let Some(index) = self.open_scope(client) else { return ops };
+        let Some(index) = self.open_scope(client) else {
+            return ops;
+        };
         if index + 1 < self.scopes.len() {
             if let Some(scope) = self.scopes.get_mut(index) {
                 scope.kind = ScopeKind::Committed;
@@ -184,7 +210,11 @@ impl Machine {
             return ops;
         }
         self.end_top(&mut ops);
-        while self.scopes.last().is_some_and(|top| top.kind == ScopeKind::Committed) {
+        while self
+            .scopes
+            .last()
+            .is_some_and(|top| top.kind == ScopeKind::Committed)
+        {
             self.end_top(&mut ops);
         }
         ops
@@ -195,7 +225,11 @@ impl Machine {
         let mut ops = Vec::new();
         if let Some(index) = self.open_scope(client) {
             self.undo(index, &mut ops);
-            while self.scopes.last().is_some_and(|top| top.kind == ScopeKind::Committed) {
+            while self
+                .scopes
+                .last()
+                .is_some_and(|top| top.kind == ScopeKind::Committed)
+            {
                 self.end_top(&mut ops);
             }
         }
@@ -205,13 +239,19 @@ impl Machine {
     /// A client's own SAVEPOINT; the name under which the upstream knows it is returned.
     pub fn savepoint(&mut self) -> (String, Vec<Op>) {
         let op = self.push_savepoint();
-        let name = self.stack.last().map(|s| s.name.clone()).unwrap_or_default();
+        let name = self
+            .stack
+            .last()
+            .map(|s| s.name.clone())
+            .unwrap_or_default();
         (name, vec![op])
     }
 
     /// A client's own RELEASE, by the upstream's name.
     pub fn release(&mut self, name: &str) -> Vec<Op> {
-        let Some(index) = self.stack.iter().position(|s| s.name == name) else { return Vec::new() };
+        let Some(index) = self.stack.iter().position(|s| s.name == name) else {
+            return Vec::new();
+        };
         self.evict_above(index);
         self.stack.truncate(index);
         self.sink_acknowledged(index);
@@ -220,7 +260,9 @@ impl Machine {
 
     /// A client's own ROLLBACK TO, by the upstream's name.
     pub fn rollback_to(&mut self, name: &str) -> Vec<Op> {
-        let Some(index) = self.stack.iter().position(|s| s.name == name) else { return Vec::new() };
+        let Some(index) = self.stack.iter().position(|s| s.name == name) else {
+            return Vec::new();
+        };
         self.evict_above(index);
         self.rewind(index);
         vec![Op::RollbackTo(name.to_owned())]
@@ -272,7 +314,9 @@ impl Machine {
 
     /// Whether the client's scope is the topmost one.
     pub fn is_top(&self, client: ClientId) -> bool {
-        self.scopes.last().is_some_and(|top| top.client == client && top.is_open())
+        self.scopes
+            .last()
+            .is_some_and(|top| top.client == client && top.is_open())
     }
 
     /// The open block on top, if there is one: others wait for it or join it.
@@ -284,7 +328,10 @@ impl Machine {
         // A failed block with savepoints of its own may still come back to one of them, and nobody else
         // can run until it does; one without can only roll back, and is put aside.
         let joinable = !self.failed || top.bottom + 1 == self.stack.len();
-        Some(Holder { client: top.client, joinable })
+        Some(Holder {
+            client: top.client,
+            joinable,
+        })
     }
 
     /// Clients whose open block was undone by another one's rollback; each is named once.
@@ -300,14 +347,19 @@ impl Machine {
     }
 
     fn open_scope(&self, client: ClientId) -> Option<usize> {
-        self.scopes.iter().rposition(|scope| scope.client == client && scope.is_open())
+        self.scopes
+            .iter()
+            .rposition(|scope| scope.client == client && scope.is_open())
     }
 
     fn push_savepoint(&mut self) -> Op {
         self.counter += 1;
         let mut name = String::with_capacity(24);
         let _ = write!(name, "dp_{}_{}", self.prefix, self.counter);
-        self.stack.push(Savepoint { name: name.clone(), at: self.now.clone() });
+        self.stack.push(Savepoint {
+            name: name.clone(),
+            at: self.now.clone(),
+        });
         Op::Savepoint(name)
     }
 
@@ -337,8 +389,11 @@ impl Machine {
             return;
         }
         let installed = &self.now.installed;
-        let mut changes: Vec<_> =
-            installed.keys().filter(|name| !wanted.contains_key(*name)).map(|name| (name.clone(), None)).collect();
+        let mut changes: Vec<_> = installed
+            .keys()
+            .filter(|name| !wanted.contains_key(*name))
+            .map(|name| (name.clone(), None))
+            .collect();
         changes.extend(
             wanted
                 .iter()
@@ -353,8 +408,12 @@ impl Machine {
 
     /// Ends the topmost scope well.
     fn end_top(&mut self, ops: &mut Vec<Op>) {
-        let Some(top) = self.scopes.last().cloned() else { return };
-        let Some(bottom) = self.stack.get(top.bottom) else { return };
+        let Some(top) = self.scopes.last().cloned() else {
+            return;
+        };
+        let Some(bottom) = self.stack.get(top.bottom) else {
+            return;
+        };
         if self.now.read_only && !bottom.at.read_only {
             // READ ONLY cannot be taken back but by a rollback, and there is nothing to keep.
             return self.undo(self.scopes.len() - 1, ops);
@@ -366,7 +425,10 @@ impl Machine {
             self.stack.truncate(top.bottom);
             self.sink_acknowledged(top.bottom);
             if changed {
-                self.acknowledged.push(Acknowledged { client: top.client, level: top.bottom - 1 });
+                self.acknowledged.push(Acknowledged {
+                    client: top.client,
+                    level: top.bottom - 1,
+                });
             }
         } else if changed {
             ops.push(Op::Release(bottom.name.clone()));
@@ -381,8 +443,12 @@ impl Machine {
 
     /// Undoes the scope of this index and all above it.
     fn undo(&mut self, index: usize, ops: &mut Vec<Op>) {
-        let Some(scope) = self.scopes.get(index).cloned() else { return };
-        let Some(bottom) = self.stack.get(scope.bottom).cloned() else { return };
+        let Some(scope) = self.scopes.get(index).cloned() else {
+            return;
+        };
+        let Some(bottom) = self.stack.get(scope.bottom).cloned() else {
+            return;
+        };
         for above in self.scopes.drain(index + 1..) {
             if above.is_open() && above.client != scope.client {
                 self.evicted.push(above.client);
@@ -400,7 +466,12 @@ impl Machine {
             self.stack.truncate(scope.bottom);
         } else if had_effects && self.now.effects == 0 {
             ops.push(Op::Restart);
-            self.now = State { armed: false, read_only: false, effects: 0, installed: Settings::default() };
+            self.now = State {
+                armed: false,
+                read_only: false,
+                effects: 0,
+                installed: Settings::default(),
+            };
             self.stack.clear();
             ops.push(self.push_savepoint());
         } else if touched {
@@ -420,10 +491,15 @@ impl Machine {
         }
         self.stack.truncate(index + 1);
         self.failed = false;
-        let (gone, kept): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.acknowledged).into_iter().partition(|a| a.level >= index);
+        let (gone, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut self.acknowledged)
+            .into_iter()
+            .partition(|a| a.level >= index);
         self.acknowledged = kept;
-        self.lost.extend(gone.into_iter().map(|a| a.client).filter(|lost| *lost != client));
+        self.lost.extend(
+            gone.into_iter()
+                .map(|a| a.client)
+                .filter(|lost| *lost != client),
+        );
     }
 
     /// Savepoints from `index` on were released: what lay above them lies one below now.

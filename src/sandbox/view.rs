@@ -85,7 +85,11 @@ impl ClientSettings {
     /// With the values of the startup message, to which RESET returns.
     pub fn from_startup(startup: BTreeMap<String, String>) -> Self {
         let startup = Arc::new(startup);
-        Self { effective: startup.clone(), startup, ..Self::default() }
+        Self {
+            effective: startup.clone(),
+            startup,
+            ..Self::default()
+        }
     }
 
     /// What the upstream must have for this client.
@@ -120,7 +124,13 @@ impl ClientSettings {
     /// RESET ALL. Role and session authorization stay, as in Postgres.
     pub fn reset_all(&mut self) {
         let kept = |settings: &Settings| -> Settings {
-            Arc::new(settings.iter().filter(|(k, _)| *k == "role").map(|(k, v)| (k.clone(), v.clone())).collect())
+            Arc::new(
+                settings
+                    .iter()
+                    .filter(|(k, _)| *k == "role")
+                    .map(|(k, v)| (k.clone(), v.clone()))
+                    .collect(),
+            )
         };
         self.session = kept(&self.session);
         self.local = kept(&self.local);
@@ -138,7 +148,11 @@ impl ClientSettings {
     fn recompute(&mut self) {
         let mut all = (*self.startup).clone();
         for layer in [&self.session, &self.local] {
-            all.extend(layer.iter().map(|(name, value)| (name.clone(), value.clone())));
+            all.extend(
+                layer
+                    .iter()
+                    .map(|(name, value)| (name.clone(), value.clone())),
+            );
         }
         self.effective = Arc::new(all);
     }
@@ -169,7 +183,10 @@ impl View {
                 .or(self.characteristics.isolation)
                 .unwrap_or(IsolationLevel::ReadCommitted),
             read_only: modes.read_only.unwrap_or_else(|| self.default_read_only()),
-            deferrable: modes.deferrable.or(self.characteristics.deferrable).unwrap_or(false),
+            deferrable: modes
+                .deferrable
+                .or(self.characteristics.deferrable)
+                .unwrap_or(false),
             queried: false,
             failed: false,
             exclusive: false,
@@ -180,16 +197,20 @@ impl View {
 
     /// The modes of the block, to be taken over by AND CHAIN.
     pub fn modes(&self) -> Modes {
-        self.block.as_ref().map_or_else(Modes::default, |block| Modes {
-            isolation: Some(block.isolation),
-            read_only: Some(block.read_only),
-            deferrable: Some(block.deferrable),
-        })
+        self.block
+            .as_ref()
+            .map_or_else(Modes::default, |block| Modes {
+                isolation: Some(block.isolation),
+                read_only: Some(block.read_only),
+                deferrable: Some(block.deferrable),
+            })
     }
 
     /// Whether a statement of this client must run READ ONLY.
     pub fn is_read_only(&self) -> bool {
-        self.block.as_ref().map_or_else(|| self.default_read_only(), |block| block.read_only)
+        self.block
+            .as_ref()
+            .map_or_else(|| self.default_read_only(), |block| block.read_only)
     }
 
     /// The isolation level that SHOW answers.
@@ -208,7 +229,11 @@ impl View {
         if self.cursors.values().any(|cursor| !cursor.hold) {
             Arc::make_mut(&mut self.cursors).retain(|_, cursor| cursor.hold);
         }
-        if self.on_commit.values().any(|action| *action == OnCommit::Drop) {
+        if self
+            .on_commit
+            .values()
+            .any(|action| *action == OnCommit::Drop)
+        {
             Arc::make_mut(&mut self.on_commit).retain(|_, action| *action != OnCommit::Drop);
         }
         self.notifications = Arc::default();
@@ -225,7 +250,10 @@ impl View {
 
     fn default_read_only(&self) -> bool {
         self.characteristics.read_only.unwrap_or_else(|| {
-            matches!(self.settings.get("default_transaction_read_only"), Some("on" | "true" | "yes" | "1"))
+            matches!(
+                self.settings.get("default_transaction_read_only"),
+                Some("on" | "true" | "yes" | "1")
+            )
         })
     }
 }

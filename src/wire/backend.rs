@@ -149,7 +149,9 @@ impl Fields {
         let mut fields = Vec::new();
         while let Some((&code, _)) = body.split_first().filter(|(code, _)| **code != 0) {
             let _ = body.split_to(1);
-            let Some(end) = memchr::memchr(0, &body) else { break };
+            let Some(end) = memchr::memchr(0, &body) else {
+                break;
+            };
             let mut value = body.split_to(end + 1);
             value.truncate(end);
             fields.push((code, value));
@@ -159,12 +161,17 @@ impl Fields {
 
     /// A field by its code (`C` is the SQLSTATE, `M` the message, `P` the position …).
     pub fn get(&self, code: u8) -> Option<&[u8]> {
-        self.0.iter().find(|(c, _)| *c == code).map(|(_, value)| &**value)
+        self.0
+            .iter()
+            .find(|(c, _)| *c == code)
+            .map(|(_, value)| &**value)
     }
 
     /// A field as text; bytes that are not UTF-8 are replaced.
     pub fn text(&self, code: u8) -> String {
-        self.get(code).map(|value| String::from_utf8_lossy(value).into_owned()).unwrap_or_default()
+        self.get(code)
+            .map(|value| String::from_utf8_lossy(value).into_owned())
+            .unwrap_or_default()
     }
 
     /// Sets or replaces a field.
@@ -179,7 +186,14 @@ impl Fields {
     /// Adds text to a field behind a blank, or sets it.
     pub fn append(&mut self, code: u8, text: &str) {
         let old = self.text(code);
-        self.set(code, if old.is_empty() { text.to_owned() } else { format!("{old} {text}") });
+        self.set(
+            code,
+            if old.is_empty() {
+                text.to_owned()
+            } else {
+                format!("{old} {text}")
+            },
+        );
     }
 
     /// Applies `change` to each field that people read (message, detail, hint, context).
@@ -251,7 +265,9 @@ mod tests {
     #[test]
     fn an_error_of_ours_reads_back_field_by_field() {
         let mut out = BytesMut::new();
-        let error = Refusal::error(SqlState::SYNTAX_ERROR, "no").hint("do").position(3);
+        let error = Refusal::error(SqlState::SYNTAX_ERROR, "no")
+            .hint("do")
+            .position(3);
         refusal(&mut out, &error);
         let frame = frame::take(&mut out, 1000).unwrap().unwrap();
         assert_eq!(frame.tag, b'E');

@@ -51,7 +51,10 @@ pub fn peek(buffer: &[u8]) -> Result<Option<Header>, FrameError> {
     if length < 4 {
         return Err(FrameError::TooShort);
     }
-    Ok(Some(Header { tag, total: length.saturating_add(1) }))
+    Ok(Some(Header {
+        tag,
+        total: length.saturating_add(1),
+    }))
 }
 
 /// Takes one whole message off the start of `buffer`; None while it is incomplete.
@@ -62,14 +65,20 @@ pub fn take(buffer: &mut BytesMut, limit: usize) -> Result<Option<Frame>, FrameE
         return Ok(None);
     };
     if header.total > limit {
-        return Err(FrameError::TooLong { length: header.total, limit });
+        return Err(FrameError::TooLong {
+            length: header.total,
+            limit,
+        });
     }
     if buffer.len() < header.total {
         return Ok(None);
     }
     let mut message = buffer.split_to(header.total).freeze();
     message.advance(HEADER);
-    Ok(Some(Frame { tag: header.tag, body: message }))
+    Ok(Some(Frame {
+        tag: header.tag,
+        body: message,
+    }))
 }
 
 #[cfg(test)]
@@ -96,7 +105,10 @@ mod tests {
     #[test]
     fn an_oversized_message_is_refused_by_its_header_alone() {
         let mut buffer = BytesMut::from(&b"Q\x40\0\0\0"[..]);
-        assert!(matches!(take(&mut buffer, 1000), Err(FrameError::TooLong { .. })));
+        assert!(matches!(
+            take(&mut buffer, 1000),
+            Err(FrameError::TooLong { .. })
+        ));
     }
 
     proptest! {

@@ -11,13 +11,30 @@ pub enum Frontend {
     /// A simple Query: its text, without the closing zero byte.
     Query(Bytes),
     /// `types` is the message's tail as it came: a count and as many type OIDs.
-    Parse { name: Bytes, text: Bytes, types: Bytes },
+    Parse {
+        name: Bytes,
+        text: Bytes,
+        types: Bytes,
+    },
     /// `tail` is everything behind the two names, as it came: parameter formats, parameters, result formats.
-    Bind { portal: Bytes, statement: Bytes, tail: Bytes },
-    Describe { target: Target, name: Bytes },
+    Bind {
+        portal: Bytes,
+        statement: Bytes,
+        tail: Bytes,
+    },
+    Describe {
+        target: Target,
+        name: Bytes,
+    },
     /// `max_rows` of 0 means all.
-    Execute { portal: Bytes, max_rows: i32 },
-    Close { target: Target, name: Bytes },
+    Execute {
+        portal: Bytes,
+        max_rows: i32,
+    },
+    Close {
+        target: Target,
+        name: Bytes,
+    },
     Flush,
     Sync,
     /// A FunctionCall, which bypasses Parse.
@@ -62,13 +79,28 @@ impl Frontend {
         let mut body = Body(frame.body);
         let message = match frame.tag {
             b'Q' => Self::Query(body.string()?),
-            b'P' => Self::Parse { name: body.string()?, text: body.string()?, types: body.types()? },
-            b'B' => {
-                Self::Bind { portal: body.string()?, statement: body.string()?, tail: body.bind_tail()? }
-            }
-            b'D' => Self::Describe { target: body.target()?, name: body.string()? },
-            b'E' => Self::Execute { portal: body.string()?, max_rows: body.i32()? },
-            b'C' => Self::Close { target: body.target()?, name: body.string()? },
+            b'P' => Self::Parse {
+                name: body.string()?,
+                text: body.string()?,
+                types: body.types()?,
+            },
+            b'B' => Self::Bind {
+                portal: body.string()?,
+                statement: body.string()?,
+                tail: body.bind_tail()?,
+            },
+            b'D' => Self::Describe {
+                target: body.target()?,
+                name: body.string()?,
+            },
+            b'E' => Self::Execute {
+                portal: body.string()?,
+                max_rows: body.i32()?,
+            },
+            b'C' => Self::Close {
+                target: body.target()?,
+                name: body.string()?,
+            },
             b'H' => Self::Flush,
             b'S' => Self::Sync,
             b'F' => {
@@ -81,7 +113,11 @@ impl Frontend {
             b'X' => Self::Terminate,
             other => return Err(MessageError::UnknownType(other)),
         };
-        if body.0.is_empty() { Ok(message) } else { Err(MessageError::Malformed) }
+        if body.0.is_empty() {
+            Ok(message)
+        } else {
+            Err(MessageError::Malformed)
+        }
     }
 }
 
@@ -120,7 +156,9 @@ impl Body {
 
     fn types(&mut self) -> Result<Bytes, MessageError> {
         let tail = self.rest();
-        let (count, oids) = tail.split_first_chunk::<2>().ok_or(MessageError::Malformed)?;
+        let (count, oids) = tail
+            .split_first_chunk::<2>()
+            .ok_or(MessageError::Malformed)?;
         if oids.len() != usize::from(u16::from_be_bytes(*count)) * 4 {
             return Err(MessageError::Malformed);
         }
@@ -142,7 +180,11 @@ impl Body {
         }
         let results = u16::from_be_bytes(at.take()?);
         at.skip(usize::from(results) * 2)?;
-        if at.0.is_empty() { Ok(tail) } else { Err(MessageError::Malformed) }
+        if at.0.is_empty() {
+            Ok(tail)
+        } else {
+            Err(MessageError::Malformed)
+        }
     }
 
     fn skip(&mut self, bytes: usize) -> Result<(), MessageError> {
@@ -157,7 +199,9 @@ impl Body {
 /// The number of parameter values in a Bind's tail.
 pub fn bind_values(tail: &[u8]) -> Option<u16> {
     let (formats, rest) = tail.split_first_chunk::<2>()?;
-    let (values, _) = rest.get(usize::from(u16::from_be_bytes(*formats)) * 2..)?.split_first_chunk::<2>()?;
+    let (values, _) = rest
+        .get(usize::from(u16::from_be_bytes(*formats)) * 2..)?
+        .split_first_chunk::<2>()?;
     Some(u16::from_be_bytes(*values))
 }
 
@@ -168,20 +212,30 @@ pub const NO_TYPES: &[u8] = &[0, 0];
 
 /// Writes a Parse.
 pub fn parse(out: &mut BytesMut, name: &[u8], text: &[u8], types: &[u8]) {
-    message(out, b'P', name.len() + text.len() + 2 + types.len(), |out| {
-        string(out, name);
-        string(out, text);
-        out.put_slice(types);
-    });
+    message(
+        out,
+        b'P',
+        name.len() + text.len() + 2 + types.len(),
+        |out| {
+            string(out, name);
+            string(out, text);
+            out.put_slice(types);
+        },
+    );
 }
 
 /// Writes a Bind.
 pub fn bind(out: &mut BytesMut, portal: &[u8], statement: &[u8], tail: &[u8]) {
-    message(out, b'B', portal.len() + statement.len() + 2 + tail.len(), |out| {
-        string(out, portal);
-        string(out, statement);
-        out.put_slice(tail);
-    });
+    message(
+        out,
+        b'B',
+        portal.len() + statement.len() + 2 + tail.len(),
+        |out| {
+            string(out, portal);
+            string(out, statement);
+            out.put_slice(tail);
+        },
+    );
 }
 
 /// Writes a Describe.
@@ -276,17 +330,41 @@ mod tests {
             })
         );
         assert!(matches!(read(&mut out), Ok(Frontend::Bind { .. })));
-        assert_eq!(read(&mut out), Ok(Frontend::Execute { portal: "p".into(), max_rows: 7 }));
-        assert_eq!(read(&mut out), Ok(Frontend::Close { target: Target::Statement, name: "s".into() }));
+        assert_eq!(
+            read(&mut out),
+            Ok(Frontend::Execute {
+                portal: "p".into(),
+                max_rows: 7
+            })
+        );
+        assert_eq!(
+            read(&mut out),
+            Ok(Frontend::Close {
+                target: Target::Statement,
+                name: "s".into()
+            })
+        );
     }
 
     #[test]
     fn a_bind_whose_counts_lie_is_malformed() {
-        for tail in [&[0u8, 9, 0, 0, 0, 0][..], &[0, 0, 0, 1, 0, 0], &[0, 0, 0, 0, 0, 0, 1], &[0, 0]] {
+        for tail in [
+            &[0u8, 9, 0, 0, 0, 0][..],
+            &[0, 0, 0, 1, 0, 0],
+            &[0, 0, 0, 0, 0, 0, 1],
+            &[0, 0],
+        ] {
             let mut body = b"\0\0".to_vec();
             body.extend_from_slice(tail);
-            let frame = Frame { tag: b'B', body: body.into() };
-            assert_eq!(Frontend::parse(frame), Err(MessageError::Malformed), "{tail:?}");
+            let frame = Frame {
+                tag: b'B',
+                body: body.into(),
+            };
+            assert_eq!(
+                Frontend::parse(frame),
+                Err(MessageError::Malformed),
+                "{tail:?}"
+            );
         }
     }
 

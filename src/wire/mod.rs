@@ -3,3 +3,11 @@
 pub mod backend;
 pub mod frame;
 pub mod frontend;
+
+pub mod authenticate;
+pub mod options;
+pub mod scram;
+pub mod socket;
+pub mod startup;
+pub mod tls;
+pub mod verifier;

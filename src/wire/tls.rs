@@ -1,0 +1,132 @@
+//! TLS towards clients: certificate and key from PEM, and the certificate's channel-binding hash.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use sha2::{Digest, Sha224, Sha256, Sha384, Sha512};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use x509_cert::der::Decode;
+use x509_cert::der::oid::ObjectIdentifier;
+use x509_cert::der::oid::db::rfc5912;
+
+use super::socket::Socket;
+
+/// The name of the protocol in TLS' ALPN extension, as Postgres 17 and its clients use it.
+pub const ALPN: &[u8] = b"postgresql";
+
+/// `ecdsa-with-SHA1`, which the crate's table leaves out.
+const ECDSA_WITH_SHA_1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.4.1");
+
+/// A certificate and its key, ready to accept clients: TLS 1.2 and 1.3, ALPN `postgresql`.
+#[derive(Clone)]
+pub struct ServerTls {
+    acceptor: TlsAcceptor,
+    end_point: Option<Arc<[u8]>>,
+}
+
+/// Why TLS cannot be offered.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// The file cannot be read.
+    #[error("cannot read {}", path.display())]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// No certificate, or one that is not PEM.
+    #[error("no usable certificate in the PEM text")]
+    Certificate,
+    /// No private key, or one that is not PEM (an encrypted key is not supported).
+    #[error("no usable private key in the PEM text (an encrypted key must be decrypted first)")]
+    Key,
+    /// The key is of an unknown kind, or belongs to another certificate.
+    #[error("the certificate and the private key cannot be used together")]
+    Pair(#[source] rustls::Error),
+}
+
+impl ServerTls {
+    /// Reads a certificate chain (leaf first) and its private key from PEM files.
+    pub fn load(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
+        let read = |path: &Path| {
+            std::fs::read(path).map_err(|source| TlsError::File {
+                path: path.to_owned(),
+                source,
+            })
+        };
+        Self::from_pem(&read(certificate)?, &read(key)?)
+    }
+
+    /// The same from PEM text in memory.
+    pub fn from_pem(certificate: &[u8], key: &[u8]) -> Result<Self, TlsError> {
+        let chain = CertificateDer::pem_slice_iter(certificate)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|_| TlsError::Certificate)?;
+        let leaf = chain.first().ok_or(TlsError::Certificate)?;
+        let end_point = end_point_hash(leaf).map(Arc::from);
+        let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| TlsError::Key)?;
+        // The provider is named here, so that nothing depends on a process-wide default.
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(TlsError::Pair)?
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .map_err(TlsError::Pair)?;
+        config.alpn_protocols = vec![ALPN.to_vec()];
+        Ok(Self {
+            acceptor: TlsAcceptor::from(Arc::new(config)),
+            end_point,
+        })
+    }
+
+    /// Runs the server's side of the handshake. Bounded in time by the caller.
+    pub async fn accept(&self, tcp: TcpStream) -> io::Result<Socket> {
+        let stream = self.acceptor.accept(tcp).await?;
+        Ok(Socket::Tls {
+            stream: Box::new(stream.into()),
+            end_point: self.end_point.clone(),
+        })
+    }
+}
+
+impl std::fmt::Debug for ServerTls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ServerTls").finish_non_exhaustive()
+    }
+}
+
+/// The `tls-server-end-point` channel binding of a DER certificate: its hash by the hash of its signature
+/// algorithm, with SHA-256 in the place of MD5 and SHA-1 (RFC 5929, section 4.1).
+///
+/// None for an algorithm that names no hash (Ed25519) or is not known here (RSA-PSS), and for what is no
+/// certificate; channel binding is not offered then.
+pub fn end_point_hash(certificate: &[u8]) -> Option<Vec<u8>> {
+    let parsed = x509_cert::Certificate::from_der(certificate).ok()?;
+    let hash = match parsed.signature_algorithm.oid {
+        rfc5912::MD_5_WITH_RSA_ENCRYPTION
+        | rfc5912::SHA_1_WITH_RSA_ENCRYPTION
+        | rfc5912::DSA_WITH_SHA_1
+        | ECDSA_WITH_SHA_1
+        | rfc5912::SHA_256_WITH_RSA_ENCRYPTION
+        | rfc5912::DSA_WITH_SHA_256
+        | rfc5912::ECDSA_WITH_SHA_256 => Sha256::digest(certificate).to_vec(),
+        rfc5912::SHA_224_WITH_RSA_ENCRYPTION
+        | rfc5912::DSA_WITH_SHA_224
+        | rfc5912::ECDSA_WITH_SHA_224 => Sha224::digest(certificate).to_vec(),
+        rfc5912::SHA_384_WITH_RSA_ENCRYPTION | rfc5912::ECDSA_WITH_SHA_384 => {
+            Sha384::digest(certificate).to_vec()
+        }
+        rfc5912::SHA_512_WITH_RSA_ENCRYPTION | rfc5912::ECDSA_WITH_SHA_512 => {
+            Sha512::digest(certificate).to_vec()
+        }
+        _ => return None,
+    };
+    Some(hash)
+}
