@@ -1,0 +1,179 @@
+//! TLS towards upstreams, with libpq's meaning of `sslmode` and `sslrootcert`.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_cert_signed_by_trust_anchor};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+
+use super::address::{Address, SslMode, SslRoot};
+use crate::wire::tls::ALPN;
+
+/// Why TLS cannot be set up as the address asks.
+#[derive(Debug, thiserror::Error)]
+pub enum TrustError {
+    /// The file of `sslrootcert` cannot be read or is no PEM file.
+    #[error("cannot read certificates from sslrootcert {}", path.display())]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// There is nothing to trust.
+    #[error("no trusted certificates were found; name a file with sslrootcert")]
+    Empty,
+    /// The process is ending.
+    #[error("interrupted while reading the trusted certificates")]
+    Interrupted,
+    /// rustls refuses the settings.
+    #[error("TLS cannot be set up")]
+    Config(#[from] rustls::Error),
+}
+
+/// [`client_config`] off the async threads: it reads files.
+pub(super) async fn load(address: &Address) -> Result<Option<ClientConfig>, TrustError> {
+    if address.ssl_mode == SslMode::Disable {
+        return Ok(None);
+    }
+    let address = address.clone();
+    let task = tokio::task::spawn_blocking(move || client_config(&address));
+    task.await.unwrap_or(Err(TrustError::Interrupted))
+}
+
+/// The client's settings; None when the address says not to use TLS. Reads files: the trusted certificates
+/// are read anew for each connection, so that a rotation needs no restart.
+fn client_config(address: &Address) -> Result<Option<ClientConfig>, TrustError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let verifier: Arc<dyn ServerCertVerifier> = match (address.ssl_mode, &address.ssl_root) {
+        (SslMode::Disable, _) => return Ok(None),
+        // libpq: without a root certificate `require` accepts any, with one it checks the chain.
+        (SslMode::Prefer, _) | (SslMode::Require, SslRoot::Unset) => Arc::new(AnyCertificate {
+            provider: provider.clone(),
+        }),
+        (SslMode::Require | SslMode::VerifyCa, root) => Arc::new(AnyHost {
+            roots: load_roots(root)?,
+            provider: provider.clone(),
+        }),
+        (SslMode::VerifyFull, root) => {
+            let roots = Arc::new(load_roots(root)?);
+            WebPkiServerVerifier::builder_with_provider(roots, provider.clone())
+                .build()
+                .map_err(|_| TrustError::Empty)?
+        }
+    };
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    Ok(Some(config))
+}
+
+fn load_roots(root: &SslRoot) -> Result<RootCertStore, TrustError> {
+    let certificates = match root {
+        SslRoot::File(path) => CertificateDer::pem_file_iter(path)
+            .and_then(|found| found.collect::<Result<Vec<_>, _>>())
+            .map_err(|error| TrustError::File {
+                path: path.clone(),
+                source: io::Error::other(error),
+            })?,
+        SslRoot::Unset | SslRoot::System => rustls_native_certs::load_native_certs().certs,
+    };
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(certificates);
+    if roots.is_empty() {
+        return Err(TrustError::Empty);
+    }
+    Ok(roots)
+}
+
+/// `prefer` and `require`: the traffic is encrypted, the server's identity is not checked.
+#[derive(Debug)]
+struct AnyCertificate {
+    provider: Arc<CryptoProvider>,
+}
+
+/// `verify-ca`: a chain to a trusted root, for whatever host.
+#[derive(Debug)]
+struct AnyHost {
+    roots: RootCertStore,
+    provider: Arc<CryptoProvider>,
+}
+
+/// The handshake's signature is always checked: it proves that the server holds the certificate's key.
+macro_rules! verify_signatures {
+    () => {
+        fn verify_tls12_signature(
+            &self,
+            message: &[u8],
+            certificate: &CertificateDer<'_>,
+            signature: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, rustls::Error> {
+            let algorithms = &self.provider.signature_verification_algorithms;
+            verify_tls12_signature(message, certificate, signature, algorithms)
+        }
+
+        fn verify_tls13_signature(
+            &self,
+            message: &[u8],
+            certificate: &CertificateDer<'_>,
+            signature: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, rustls::Error> {
+            let algorithms = &self.provider.signature_verification_algorithms;
+            verify_tls13_signature(message, certificate, signature, algorithms)
+        }
+
+        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+            self.provider
+                .signature_verification_algorithms
+                .supported_schemes()
+        }
+    };
+}
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    verify_signatures!();
+}
+
+impl ServerCertVerifier for AnyHost {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let certificate = ParsedCertificate::try_from(end_entity)?;
+        let algorithms = self.provider.signature_verification_algorithms.all;
+        verify_server_cert_signed_by_trust_anchor(
+            &certificate,
+            &self.roots,
+            intermediates,
+            now,
+            algorithms,
+        )?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    verify_signatures!();
+}
