@@ -1,0 +1,76 @@
+-- The schema devinprod: what makes a developer role's writes uncommittable. Run as the sealing role.
+-- @names@ stand for this installation's roles.
+--
+-- Every function that runs with its owner's rights pins its search path and ends it in pg_temp, and
+-- qualifies what it names: a caller's temporary tables, types and operators are never looked at.
+
+-- For everybody: nothing here is secret, and pg_dump locks every table that it dumps.
+GRANT USAGE ON SCHEMA devinprod TO PUBLIC;
+
+CREATE TABLE IF NOT EXISTS devinprod.commit_guard (armed_by name NOT NULL);
+COMMENT ON TABLE devinprod.commit_guard IS
+    'Always empty: a transaction that has put a row here cannot commit.';
+
+CREATE TABLE IF NOT EXISTS devinprod.pair (
+    reader    name PRIMARY KEY,
+    writer    name NOT NULL UNIQUE,
+    leased_at timestamptz
+);
+COMMENT ON TABLE devinprod.pair IS
+    'The developer roles: who may log in, what that role is granted while armed, and its last lease.';
+
+CREATE TABLE IF NOT EXISTS devinprod.taken (
+    class     text NOT NULL,
+    identity  text NOT NULL,
+    privilege text NOT NULL,
+    given_to  name[] NOT NULL,
+    PRIMARY KEY (class, identity, privilege)
+);
+COMMENT ON TABLE devinprod.taken IS
+    'What PUBLIC lost to the seal, and which roles got it back by name; read when the seal is removed.';
+
+REVOKE ALL ON devinprod.commit_guard, devinprod.pair, devinprod.taken FROM PUBLIC;
+GRANT SELECT ON devinprod.commit_guard, devinprod.pair, devinprod.taken TO PUBLIC;
+GRANT SELECT, UPDATE (leased_at) ON devinprod.pair TO @warden@;
+
+CREATE OR REPLACE FUNCTION devinprod.refuse_commit() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $refuse_commit$
+BEGIN
+    RAISE EXCEPTION USING
+        ERRCODE = 'UC001',
+        MESSAGE = 'this transaction cannot be committed: what a developer role writes is never kept',
+        HINT = 'ROLLBACK ends it.';
+END
+$refuse_commit$;
+COMMENT ON FUNCTION devinprod.refuse_commit() IS 'The commit guard''s trigger: it always raises UC001.';
+REVOKE ALL ON FUNCTION devinprod.refuse_commit() FROM PUBLIC;
+
+DROP TRIGGER IF EXISTS refuse_commit ON devinprod.commit_guard;
+CREATE CONSTRAINT TRIGGER refuse_commit AFTER INSERT OR UPDATE ON devinprod.commit_guard
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION devinprod.refuse_commit();
+-- ALWAYS: it fires under session_replication_role = replica too.
+ALTER TABLE devinprod.commit_guard ENABLE ALWAYS TRIGGER refuse_commit;
+
+CREATE OR REPLACE FUNCTION devinprod.arm() RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $arm$
+DECLARE
+    own_writer pg_catalog.name;
+BEGIN
+    SELECT p.writer INTO own_writer FROM devinprod.pair p WHERE p.reader = session_user;
+    IF own_writer IS NULL THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'insufficient_privilege',
+            MESSAGE = pg_catalog.format('role %I is no developer role and cannot be armed', session_user),
+            HINT = 'devinprod.arm() is called by the proxy in a sandbox''s own session.';
+    END IF;
+    -- One step: both live and die in the same subtransaction.
+    INSERT INTO devinprod.commit_guard (armed_by) VALUES (session_user);
+    EXECUTE pg_catalog.format('GRANT %I TO %I', own_writer, session_user);
+END
+$arm$;
+COMMENT ON FUNCTION devinprod.arm() IS
+    'Gives this session''s developer role the right to write and makes the transaction uncommittable.';
+REVOKE ALL ON FUNCTION devinprod.arm() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION devinprod.arm() TO @readers@;
