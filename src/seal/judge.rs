@@ -1,0 +1,340 @@
+//! Whether the promises hold: from a [`Survey`] to findings, each with what to do about it.
+
+use std::fmt;
+
+use tokio_postgres::Client;
+
+use super::plan::{definition, expected_functions};
+use super::survey::{Membership, PublicGrant, Survey, Why};
+use super::{Names, SealError, survey};
+
+/// How much a finding weighs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Gravity {
+    /// A developer role could commit something: setup refuses, and so does the proxy.
+    Hole,
+    /// Postgres does not hold this promise here; the proxy's analysis does.
+    Reliance,
+    /// Worth knowing.
+    Note,
+}
+
+/// Something about a database that the seal has to say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// How much it weighs.
+    pub gravity: Gravity,
+    /// What is so.
+    pub what: String,
+    /// What to do; empty where there is nothing to do.
+    pub remedy: String,
+}
+
+impl Finding {
+    pub(super) fn hole(what: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self {
+            gravity: Gravity::Hole,
+            what: what.into(),
+            remedy: remedy.into(),
+        }
+    }
+
+    pub(super) fn reliance(what: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self {
+            gravity: Gravity::Reliance,
+            ..Self::hole(what, remedy)
+        }
+    }
+
+    pub(super) fn note(what: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self {
+            gravity: Gravity::Note,
+            ..Self::hole(what, remedy)
+        }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)?;
+        if !self.remedy.is_empty() {
+            write!(f, "\n  hint: {}", self.remedy)?;
+        }
+        Ok(())
+    }
+}
+
+/// Is the seal here, and whole? Any role may ask; the proxy does at start, as its own role.
+///
+/// The upstream is sealed if no finding is a [`Gravity::Hole`].
+pub async fn verify(client: &Client, names: &Names) -> Result<Vec<Finding>, SealError> {
+    Ok(judge(&survey(client, names).await?, names))
+}
+
+/// All there is to say of a database that should be sealed, the worst first.
+pub(super) fn judge(survey: &Survey, names: &Names) -> Vec<Finding> {
+    let mut findings = seal_faults(survey, names);
+    findings.extend(standing(survey, names));
+    findings.extend(survey.public.iter().map(left_open));
+    findings.extend(survey.public_defaults.iter().map(|default| {
+        Finding::hole(
+            format!(
+                "{} that {} makes later will give {} to PUBLIC",
+                default.kind.to_lowercase(),
+                default.owner,
+                default.privilege
+            ),
+            "run devinprod setup again: it takes the default privilege away",
+        )
+    }));
+    findings.sort_by_key(|finding| finding.gravity);
+    findings
+}
+
+/// What setup cannot put right by itself: it refuses a database with a hole among these.
+pub(super) fn standing(survey: &Survey, names: &Names) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    attributes(survey, names, &mut findings);
+    memberships(survey, names, &mut findings);
+    parameters(survey, names, &mut findings);
+    dependencies(survey, names, &mut findings);
+    if let Some(other) = sealed_elsewhere(survey, names) {
+        findings.push(Finding::hole(
+            format!(
+                "the roles {}* already seal the database {other:?}",
+                names.prefix()
+            ),
+            "seal each database of a cluster under names of its own: --prefix",
+        ));
+    }
+    if survey.prepared_transactions > 0 {
+        findings.push(Finding::note(
+            format!("max_prepared_transactions is {}", survey.prepared_transactions),
+            "set it to 0 if nothing uses two-phase commit: a transaction that holds only locks can be \
+             prepared, and keeps them",
+        ));
+    }
+    for (kind, name) in &survey.remarks {
+        findings.push(match kind.as_str() {
+            "event trigger" => Finding::note(
+                format!("the event trigger {name} fires for what developers create and drop"),
+                "see that its function reaches nothing outside the transaction",
+            ),
+            "subscription" => Finding::note(
+                format!("the subscription {name} applies changes here"),
+                "use a database that replicates nothing: a sandbox's open write blocks the apply worker",
+            ),
+            _ => Finding::note(
+                format!("{name} is a foreign table: developer roles may read it, never write to it"),
+                "",
+            ),
+        });
+    }
+    findings
+}
+
+/// Where the schema `devinprod` differs from its definition.
+pub(super) fn seal_faults(survey: &Survey, names: &Names) -> Vec<Finding> {
+    const REMEDY: &str = "run devinprod setup";
+    let Some(seal) = &survey.seal else {
+        return vec![Finding::hole("this database is not sealed", REMEDY)];
+    };
+    let mut findings = Vec::new();
+    let mut fault = |what: String| findings.push(Finding::hole(what, REMEDY));
+    if seal.owner != names.owner() {
+        fault(format!("the schema devinprod belongs to {}", seal.owner));
+    }
+    if seal.comment.as_deref() != Some(definition(names).as_str()) {
+        fault("the seal was made by another version of devinprod".to_owned());
+    }
+    for expected in expected_functions(names) {
+        match seal.functions.iter().find(|f| f.name == expected.name) {
+            None => fault(format!("devinprod.{} is missing", expected.name)),
+            Some(found) if *found != expected => {
+                fault(format!("devinprod.{} has been changed", expected.name));
+            }
+            Some(_) => {}
+        }
+    }
+    let guard = (true, true, true, "devinprod.refuse_commit".to_owned());
+    if seal.guard.as_ref() != Some(&guard) {
+        fault("the commit guard's trigger is missing or has been changed".to_owned());
+    }
+    if seal.pairs.is_empty() {
+        fault("there is no developer role".to_owned());
+    }
+    for (reader, writer) in &seal.pairs {
+        let known = names
+            .pair_of(reader)
+            .is_some_and(|n| names.reader(n) == *reader && names.writer(n) == *writer);
+        if !known {
+            fault(format!(
+                "the pair {reader}, {writer} has names of somebody else"
+            ));
+        } else if !survey.is_member(reader, &names.readers())
+            || !survey.is_member(writer, &names.writers())
+        {
+            fault(format!(
+                "{reader} or {writer} is missing or outside its group"
+            ));
+        }
+    }
+    findings
+}
+
+fn attributes(survey: &Survey, names: &Names, findings: &mut Vec<Finding>) {
+    for role in survey.roles.iter().filter(|role| names.is_ours(&role.name)) {
+        let mut wrong: Vec<&str> = [
+            (role.superuser, "SUPERUSER"),
+            (role.createdb, "CREATEDB"),
+            (role.createrole && role.name != names.warden(), "CREATEROLE"),
+            (role.replication, "REPLICATION"),
+            (role.bypassrls, "BYPASSRLS"),
+        ]
+        .into_iter()
+        .filter_map(|(has, word)| has.then_some(word))
+        .collect();
+        let logs_in = role.name == names.proxy()
+            || names
+                .pair_of(&role.name)
+                .is_some_and(|n| names.reader(n) == role.name);
+        if role.login && !logs_in {
+            wrong.push("LOGIN");
+        }
+        for word in wrong {
+            findings.push(Finding::hole(
+                format!("the role {} has {word}", role.name),
+                format!("ALTER ROLE {} NO{word};", role.name),
+            ));
+        }
+    }
+}
+
+fn memberships(survey: &Survey, names: &Names, findings: &mut Vec<Finding>) {
+    let stray = |m: &&Membership| names.is_ours(&m.member) && !expected_membership(m, names);
+    for Membership { role, member, .. } in survey.memberships.iter().filter(stray) {
+        findings.push(Finding::hole(
+            format!("{member} is a member of {role} and may do what {role} may"),
+            format!("REVOKE {} FROM {member};", survey.quoted(role)),
+        ));
+    }
+}
+
+fn expected_membership(m: &Membership, names: &Names) -> bool {
+    let is_writer = |role: &str| names.pair_of(role).is_some_and(|n| names.writer(n) == role);
+    let is_reader = |role: &str| names.pair_of(role).is_some_and(|n| names.reader(n) == role);
+    (is_reader(&m.member) && m.role == names.readers())
+        || (is_writer(&m.member) && m.role == names.writers())
+        || (m.member == names.owner() && is_writer(&m.role))
+        || (m.member == names.warden() && is_reader(&m.role))
+        || (m.member == names.proxy() && m.role == "pg_read_all_stats")
+}
+
+fn parameters(survey: &Survey, names: &Names, findings: &mut Vec<Finding>) {
+    for grant in &survey.parameters {
+        let reaches_us = match &grant.grantee {
+            None => true,
+            Some(role) => names.is_ours(role),
+        };
+        if reaches_us {
+            let grantee = grant.grantee.as_deref().unwrap_or("PUBLIC");
+            findings.push(Finding::hole(
+                format!(
+                    "{grantee} may {} the parameter {}",
+                    grant.privilege, grant.parameter
+                ),
+                format!(
+                    "as a superuser: REVOKE {} ON PARAMETER {} FROM {grantee};",
+                    grant.privilege, grant.parameter
+                ),
+            ));
+        }
+    }
+}
+
+fn dependencies(survey: &Survey, names: &Names, findings: &mut Vec<Finding>) {
+    for dependency in &survey.dependencies {
+        let role = &dependency.role;
+        let in_pair = names.pair_of(role).is_some();
+        let group = *role == names.readers() || *role == names.writers();
+        let place = if dependency.database.is_empty() {
+            "shared by all databases".to_owned()
+        } else {
+            format!("in database {}", dependency.database)
+        };
+        let what = format!("{} of {} {place}", dependency.count, dependency.catalog);
+        if dependency.owned && (in_pair || group) {
+            findings.push(Finding::hole(
+                format!("{role} owns objects: {what}"),
+                format!(
+                    "there: REASSIGN OWNED BY {role} TO somebody else, or DROP OWNED BY {role};"
+                ),
+            ));
+        } else if !dependency.owned && in_pair {
+            findings.push(Finding::hole(
+                format!("{role} has been granted privileges of its own: {what}"),
+                format!("there: DROP OWNED BY {role};"),
+            ));
+        }
+    }
+    for (object, privilege) in &survey.excess {
+        let readers = names.readers();
+        findings.push(Finding::hole(
+            format!("{readers} may {privilege} on {object} without being armed"),
+            format!("REVOKE {privilege} there FROM {readers};"),
+        ));
+    }
+}
+
+/// The other database of this cluster that the roles' owner says they seal.
+fn sealed_elsewhere(survey: &Survey, names: &Names) -> Option<String> {
+    let comment = survey.role(&names.owner())?.comment.as_deref()?;
+    let database = comment.strip_prefix(OWNER_COMMENT)?;
+    (database != survey.database).then(|| database.to_owned())
+}
+
+/// What the sealing role's comment says before the database's name.
+pub(super) const OWNER_COMMENT: &str = "devinprod: seals the database ";
+
+/// A privilege of PUBLIC that is still there.
+pub(super) fn left_open(grant: &PublicGrant) -> Finding {
+    let PublicGrant {
+        class,
+        identity,
+        privilege,
+        owner,
+        why,
+        ..
+    } = grant;
+    let what = format!(
+        "PUBLIC has {privilege} on {} {identity}, {}",
+        class.to_lowercase(),
+        why.in_words()
+    );
+    let remedy = format!(
+        "as {owner} or a superuser: run devinprod setup, or REVOKE {privilege} ON {class} {identity} FROM PUBLIC;"
+    );
+    if matches!(why, Why::LargeObject | Why::LogicalMessage) {
+        Finding::reliance(format!("{what}; the proxy refuses it"), remedy)
+    } else {
+        Finding::hole(what, remedy)
+    }
+}
+
+impl Why {
+    /// What an unarmed developer role could do with it.
+    pub(super) fn in_words(self) -> &'static str {
+        match self {
+            Self::Database => "which lets any role make temporary tables or schemas that stay",
+            Self::Schema => "which lets any role make objects there",
+            Self::Table => "which lets any role write there",
+            Self::Sequence => "which lets any role advance it",
+            Self::LargeObject => "which writes large objects",
+            Self::LogicalMessage => "which writes what no rollback takes back",
+            Self::Definer => "which runs with its owner's rights",
+            Self::Untrusted => "which is written in an untrusted language",
+            Self::Outside => "which reaches outside the transaction",
+            Self::Foreign => "which lets any role keep user mappings or servers",
+        }
+    }
+}
