@@ -1,0 +1,217 @@
+//! [`Event`]: what happened, as plain data.
+//!
+//! No field may hold a literal value of a statement, a password, or anything else that came from a table.
+
+use std::net::SocketAddr;
+use std::time::SystemTime;
+
+use serde::Serialize;
+
+/// One thing that happened. What is not known, or does not apply, is None and is not written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Event {
+    /// When; written as RFC 3339 in UTC, to the microsecond.
+    #[serde(serialize_with = "rfc3339")]
+    pub time: SystemTime,
+    /// What.
+    #[serde(flatten)]
+    pub kind: EventKind,
+    /// Who.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub developer: Option<String>,
+    /// On which upstream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<String>,
+    /// In which sandbox, by name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<String>,
+    /// From where.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client: Option<SocketAddr>,
+}
+
+impl Event {
+    /// An event that happens now.
+    pub fn now(kind: EventKind) -> Self {
+        Self {
+            time: SystemTime::now(),
+            kind,
+            developer: None,
+            upstream: None,
+            sandbox: None,
+            client: None,
+        }
+    }
+
+    /// Adds who.
+    #[must_use]
+    pub fn developer(mut self, developer: impl Into<String>) -> Self {
+        self.developer = Some(developer.into());
+        self
+    }
+
+    /// Adds on which upstream.
+    #[must_use]
+    pub fn upstream(mut self, upstream: impl Into<String>) -> Self {
+        self.upstream = Some(upstream.into());
+        self
+    }
+
+    /// Adds in which sandbox.
+    #[must_use]
+    pub fn sandbox(mut self, sandbox: impl Into<String>) -> Self {
+        self.sandbox = Some(sandbox.into());
+        self
+    }
+
+    /// Adds from where.
+    #[must_use]
+    pub fn client(mut self, client: SocketAddr) -> Self {
+        self.client = Some(client);
+        self
+    }
+}
+
+/// What happened; written as `"event": "sandbox_begun"` and so on, with its fields beside it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum EventKind {
+    /// The proxy accepts clients.
+    Started,
+    /// The proxy ends.
+    Stopped,
+    /// The configuration was read again and taken in.
+    Reloaded,
+    /// The configuration was read again and refused; the old one stays.
+    ReloadFailed {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A client logged in.
+    ClientConnected,
+    /// A client is gone.
+    ClientDisconnected,
+    /// A client did not prove who it is.
+    AuthenticationFailed,
+    /// A sandbox got its upstream transaction.
+    SandboxBegun,
+    /// A sandbox's upstream transaction is over; nothing of it was committed.
+    SandboxEnded {
+        /// Why.
+        reason: EndReason,
+    },
+    /// A client rolled back what another client had been told is committed.
+    SandboxTainted,
+    /// A statement ran inside another client's transaction (`overlap = "join"`).
+    Joined,
+    /// The proxy refused a connection or a statement.
+    Refused {
+        /// The SQLSTATE that the client was given.
+        sqlstate: String,
+        /// The refusal's message.
+        message: String,
+    },
+    /// The upstream left the transaction that must never end: a promise was nearly broken.
+    TransactionLost {
+        /// What was seen.
+        status: String,
+    },
+}
+
+/// Why a sandbox ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndReason {
+    /// Its developer asked for it.
+    Reset,
+    /// Nobody used it for `idle_timeout`.
+    IdleTimeout,
+    /// It reached `max_age`.
+    MaxAge,
+    /// Others waited for it longer than `block_timeout` while it was idle.
+    BlockTimeout,
+    /// Its upstream connection broke or was ended by the upstream.
+    UpstreamLost,
+    /// The upstream was no longer inside the transaction.
+    TransactionLost,
+    /// It was private to one connection, which is gone.
+    ConnectionClosed,
+    /// The developer may no longer use the upstream.
+    AccessWithdrawn,
+    /// The proxy stops.
+    Shutdown,
+}
+
+impl EndReason {
+    /// The reason as it stands in events.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Reset => "reset",
+            Self::IdleTimeout => "idle_timeout",
+            Self::MaxAge => "max_age",
+            Self::BlockTimeout => "block_timeout",
+            Self::UpstreamLost => "upstream_lost",
+            Self::TransactionLost => "transaction_lost",
+            Self::ConnectionClosed => "connection_closed",
+            Self::AccessWithdrawn => "access_withdrawn",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+fn rfc3339<S: serde::Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&super::time::Utc(*time))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::{Duration, UNIX_EPOCH};
+
+    #[test]
+    fn an_event_is_one_flat_object() {
+        let event = Event {
+            time: UNIX_EPOCH + Duration::from_micros(1_700_000_000_000_001),
+            ..Event::now(EventKind::SandboxEnded {
+                reason: EndReason::IdleTimeout,
+            })
+        }
+        .developer("dev1")
+        .upstream("shop")
+        .sandbox("default")
+        .client(([127, 0, 0, 1], 4711).into());
+        assert_eq!(
+            serde_json::to_string(&event).unwrap(),
+            r#"{"time":"2023-11-14T22:13:20.000001Z","event":"sandbox_ended","reason":"idle_timeout","developer":"dev1","upstream":"shop","sandbox":"default","client":"127.0.0.1:4711"}"#
+        );
+    }
+
+    #[test]
+    fn what_is_unknown_is_left_out() {
+        let event = Event {
+            time: UNIX_EPOCH,
+            ..Event::now(EventKind::Started)
+        };
+        assert_eq!(
+            serde_json::to_string(&event).unwrap(),
+            r#"{"time":"1970-01-01T00:00:00.000000Z","event":"started"}"#
+        );
+    }
+
+    #[test]
+    fn a_reason_reads_the_same_everywhere() {
+        for reason in [
+            EndReason::Reset,
+            EndReason::IdleTimeout,
+            EndReason::MaxAge,
+            EndReason::BlockTimeout,
+            EndReason::UpstreamLost,
+            EndReason::TransactionLost,
+            EndReason::ConnectionClosed,
+            EndReason::AccessWithdrawn,
+            EndReason::Shutdown,
+        ] {
+            assert_eq!(serde_json::to_value(reason).unwrap(), reason.as_str());
+        }
+    }
+}
