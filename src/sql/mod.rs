@@ -4,9 +4,18 @@
 //! is an [`edit::Edit`] spliced into the client's own text.
 
 pub mod classify;
+mod cursor;
 pub mod edit;
 pub mod functions;
+mod keywords;
 pub mod lexer;
+mod purity;
 pub mod rewrite;
+mod settings;
 pub mod split;
 pub mod statement;
+#[cfg(test)]
+mod tests;
+mod transaction;
+mod utility;
+pub mod value;
