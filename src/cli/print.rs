@@ -1,0 +1,60 @@
+//! The one file that prints: stdout carries data, stderr carries talk.
+//!
+//! A reader that went away (`devinprod … | head`) is no reason to panic, so failed writes are dropped.
+
+use std::io::{self, Write};
+
+/// One line of data, to stdout.
+pub fn line(text: impl AsRef<str>) {
+    write_line(io::stdout().lock(), text.as_ref());
+}
+
+/// One line of talk, to stderr.
+pub fn note(text: impl AsRef<str>) {
+    write_line(io::stderr().lock(), text.as_ref());
+}
+
+/// `error: …` and, if there is something to do about it, `hint: …`, to stderr.
+pub fn error_with_hint(message: impl AsRef<str>, hint: Option<&str>) {
+    write_line(io::stderr().lock(), &error_text(message.as_ref(), hint));
+}
+
+fn error_text(message: &str, hint: Option<&str>) -> String {
+    match hint {
+        Some(hint) => format!("error: {message}\nhint: {hint}"),
+        None => format!("error: {message}"),
+    }
+}
+
+fn write_line(mut stream: impl Write, text: &str) {
+    // Flushed at once: a script that waits for a line on a pipe must see it now.
+    let _ = writeln!(stream, "{text}").and_then(|()| stream.flush());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hint_stands_on_its_own_line() {
+        assert_eq!(
+            error_text("no such role", Some("run setup")),
+            "error: no such role\nhint: run setup"
+        );
+        assert_eq!(error_text("no such role", None), "error: no such role");
+    }
+
+    #[test]
+    fn a_closed_stream_is_no_panic() {
+        struct Closed;
+        impl Write for Closed {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+        }
+        write_line(Closed, "text");
+    }
+}
