@@ -1,19 +1,19 @@
 //! Who the client is: SASL with SCRAM-SHA-256, with channel binding where TLS allows it.
 
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout_at;
 
+use super::backend;
 use super::scram::{AwaitFirst, Failure};
 use super::socket::Socket;
-use super::startup::{ClientStream, Startup, StartupError, message, read_exact, refuse};
+use super::startup::{ClientStream, Startup, StartupError, read_exact, refuse};
 use super::verifier::{MockSecret, Verifier};
 use crate::error::{Refusal, SqlState};
 
 /// The longest SASL message, in bytes: `PG_MAX_SASL_MESSAGE_LENGTH` in Postgres.
 const MAX_SASL_MESSAGE: usize = 1024;
 
-const AUTHENTICATION: u8 = b'R';
 const OK: u32 = 0;
 const SASL: u32 = 10;
 const SASL_CONTINUE: u32 = 11;
@@ -86,10 +86,9 @@ async fn send(stream: &mut Socket, bytes: &[u8]) -> Result<(), StartupError> {
 }
 
 fn request(kind: u32, data: &[u8]) -> BytesMut {
-    let mut body = BytesMut::with_capacity(4 + data.len());
-    body.put_u32(kind);
-    body.put_slice(data);
-    message(AUTHENTICATION, &body)
+    let mut message = BytesMut::new();
+    backend::authentication(&mut message, kind, data);
+    message
 }
 
 /// Reads one `p` message, whole and no further.

@@ -80,6 +80,26 @@ pub fn backend_key_data(out: &mut BytesMut, process: i32, secret: &[u8]) {
     });
 }
 
+/// Writes an authentication request or its end: AuthenticationOk is kind 0 without data.
+pub fn authentication(out: &mut BytesMut, kind: u32, data: &[u8]) {
+    message(out, b'R', |out| {
+        out.put_u32(kind);
+        out.put_slice(data);
+    });
+}
+
+/// Writes a NegotiateProtocolVersion: 3.`minor` is spoken, and these extensions are unknown.
+pub fn negotiate_protocol_version(out: &mut BytesMut, minor: u32, unknown: &[String]) {
+    message(out, b'v', |out| {
+        // The whole version, as Postgres sends it and libpq reads it, not the minor number alone.
+        out.put_u32(3 << 16 | minor);
+        out.put_u32(unknown.len() as u32);
+        for name in unknown {
+            string(out, name.as_bytes());
+        }
+    });
+}
+
 /// Writes a NotificationResponse.
 pub fn notification(out: &mut BytesMut, process: i32, channel: &str, payload: &str) {
     message(out, b'A', |out| {

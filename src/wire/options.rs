@@ -12,6 +12,12 @@ pub fn split_options(options: &str) -> Result<Vec<(String, String)>, Refusal> {
     let mut settings = Vec::new();
     let mut words = split_words(options).into_iter();
     while let Some(word) = words.next() {
+        if word == "--" {
+            // The end of the switches; nothing may follow.
+            return words
+                .next()
+                .map_or(Ok(settings), |word| Err(unknown_switch(&word)));
+        }
         let (switch, setting) = if let Some(setting) = word.strip_prefix("--") {
             ("--", setting.to_owned())
         } else if word == "-c" {
@@ -97,6 +103,7 @@ mod tests {
             "-c devinprod.sandbox=feature-x",
             &[("devinprod.sandbox", "feature-x")],
         );
+        check("-c a=b --", &[("a", "b")]);
         check("-c a=", &[("a", "")]);
         check("-c a=b=c", &[("a", "b=c")]);
     }
@@ -115,6 +122,10 @@ mod tests {
         check_refused("-c a", "-c a requires a value");
         check_refused("--a", "--a requires a value");
         check_refused("-c", "invalid command-line argument for server process: -c");
+        check_refused(
+            "-- x",
+            "invalid command-line argument for server process: x",
+        );
         check_refused(
             "-S 64",
             "invalid command-line argument for server process: -S",

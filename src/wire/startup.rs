@@ -4,14 +4,18 @@
 //! sent before a TLS handshake can be taken for what came after it. After [`negotiate`] the client is
 //! known by name only; [`super::authenticate`] makes sure of it.
 
+use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
+use super::backend;
+use super::packet::{GSSENC_REQUEST, Packet, SSL_REQUEST, unsupported_protocol};
+pub use super::packet::{Protocol, Startup};
 use super::socket::Socket;
 use super::tls::{ALPN, ServerTls};
 use crate::error::{Refusal, SqlState};
@@ -19,14 +23,6 @@ use crate::error::{Refusal, SqlState};
 /// The stream to a client.
 pub type ClientStream = Socket;
 
-/// The longest startup packet, in bytes without its length word: `MAX_STARTUP_PACKET_LENGTH` in Postgres.
-pub const MAX_STARTUP_PACKET: usize = 10_000;
-/// The longest secret that a cancel request may carry (protocol 3.2).
-pub const MAX_CANCEL_SECRET: usize = 256;
-
-const CANCEL_REQUEST: u32 = 80_877_102;
-const SSL_REQUEST: u32 = 80_877_103;
-const GSSENC_REQUEST: u32 = 80_877_104;
 /// The first byte of a TLS handshake record; as the first byte of a length it would mean 369 MB.
 const TLS_HANDSHAKE: u8 = 0x16;
 /// How long, and how far, a refused client's unread bytes are read and dropped, so that closing the socket
@@ -50,7 +46,6 @@ impl Default for Limits {
 }
 
 /// What the client came for.
-#[derive(Debug)]
 pub enum Negotiated {
     /// It wants a session: authenticate it next.
     Startup(ClientStream, Startup),
@@ -66,50 +61,12 @@ pub enum Negotiated {
     },
 }
 
-/// The startup message.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Startup {
-    /// Who the client says it is.
-    pub user: String,
-    /// The database it asks for; the user's name if it asks for none, as in Postgres.
-    pub database: String,
-    /// The other parameters in the order in which they came, `options` as it was written
-    /// (see [`super::options::split_options`]); `_pq_.` names and `replication` are left out.
-    pub parameters: Vec<(String, String)>,
-    /// The protocol that both sides speak from here on.
-    pub protocol: Protocol,
-    /// When the client must be authenticated.
-    pub deadline: Instant,
-}
-
-impl Startup {
-    /// A parameter's value; the last one counts where it was sent twice.
-    pub fn parameter(&self, name: &str) -> Option<&str> {
-        let found = self.parameters.iter().rev().find(|(n, _)| n == name);
-        found.map(|(_, value)| value.as_str())
-    }
-}
-
-/// The protocol's versions that are spoken to clients.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Protocol {
-    /// 3.0: what every client speaks. Its cancel secret has 4 bytes.
-    V3_0,
-    /// 3.2 (Postgres 18): its cancel secret may be longer.
-    V3_2,
-}
-
-impl Protocol {
-    /// The newest version that both sides know.
-    fn of_minor(minor: u16) -> Self {
-        // 3.1 was never used by a release; Postgres keeps the number free.
-        if minor < 2 { Self::V3_0 } else { Self::V3_2 }
-    }
-
-    fn minor(self) -> u16 {
+impl fmt::Debug for Negotiated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::V3_0 => 0,
-            Self::V3_2 => 2,
+            Self::Startup(_, startup) => startup.fmt(f),
+            // The secret is left out.
+            Self::Cancel { process, .. } => write!(f, "Cancel({process})"),
         }
     }
 }
@@ -148,8 +105,14 @@ pub async fn negotiate(
 /// Writes the refusal to the client and closes the stream in a way that lets the client read it. Takes half a
 /// second at most.
 pub async fn refuse(stream: &mut ClientStream, refusal: &Refusal) -> io::Result<()> {
+    let mut message = BytesMut::new();
+    backend::refusal(&mut message, refusal);
+    farewell(stream, &message).await
+}
+
+async fn farewell(stream: &mut Socket, message: &[u8]) -> io::Result<()> {
     let farewell = async {
-        stream.write_all(&error_response(refusal)).await?;
+        stream.write_all(message).await?;
         stream.flush().await?;
         stream.shutdown().await?;
         let mut rest = stream.take(LINGER_BYTES);
@@ -180,9 +143,9 @@ async fn run(
     let mut may_ask_tls = !socket.is_tls();
     let mut may_ask_gss = !socket.is_tls();
     loop {
-        let packet = read_packet(&mut socket).await;
+        let packet = read_packet(&mut socket, deadline).await;
         match told(&mut socket, packet).await? {
-            Packet::Ssl if may_ask_tls => {
+            Packet::SslRequest if may_ask_tls => {
                 let early = refuse_early_bytes(&socket);
                 told(&mut socket, early).await?;
                 may_ask_tls = false;
@@ -198,18 +161,18 @@ async fn run(
                     }
                 };
             }
-            Packet::Gss if may_ask_gss => {
+            Packet::GssEncRequest if may_ask_gss => {
                 let early = refuse_early_bytes(&socket);
                 told(&mut socket, early).await?;
                 may_ask_gss = false;
                 socket.write_all(b"N").await?;
             }
-            Packet::Ssl => {
-                let again = Err(unsupported_protocol(SSL_REQUEST));
+            Packet::SslRequest => {
+                let again = Err(unsupported_protocol(SSL_REQUEST).into());
                 told(&mut socket, again).await?;
             }
-            Packet::Gss => {
-                let again = Err(unsupported_protocol(GSSENC_REQUEST));
+            Packet::GssEncRequest => {
+                let again = Err(unsupported_protocol(GSSENC_REQUEST).into());
                 told(&mut socket, again).await?;
             }
             Packet::Cancel { process, secret } => {
@@ -219,17 +182,38 @@ async fn run(
                     secret,
                 });
             }
-            Packet::Startup { version, body } => {
-                let parsed = parse_startup(version, &body, deadline);
-                let (startup, unknown) = told(&mut socket, parsed).await?;
-                let asked = version & 0xffff;
-                if asked != u32::from(startup.protocol.minor()) || !unknown.is_empty() {
-                    let reply = negotiate_protocol_version(startup.protocol, &unknown);
+            Packet::Startup {
+                startup,
+                understood,
+                extensions,
+            } => {
+                if !understood {
+                    let mut reply = BytesMut::new();
+                    let minor = startup.protocol.minor();
+                    backend::negotiate_protocol_version(&mut reply, minor, &extensions);
                     socket.write_all(&reply).await?;
+                    socket.flush().await?;
                 }
                 return Ok(Negotiated::Startup(socket, startup));
             }
         }
+    }
+}
+
+async fn read_packet(socket: &mut Socket, deadline: Instant) -> Result<Packet, StartupError> {
+    let mut length = [0; 4];
+    read_exact(socket, &mut length).await?;
+    let mut body = vec![0; Packet::body_length(u32::from_be_bytes(length))?];
+    read_exact(socket, &mut body).await?;
+    match Packet::parse(&body, deadline) {
+        Err(refusal) if matches!(body.as_slice(), [0, 0..=2, ..]) => {
+            // Clients of protocol 2 and older read no other form of error than this one of their time. The
+            // stream is shut down by it, so that nothing can be added in another form.
+            let text = format!("EFATAL:  {}\n\0", refusal.message);
+            let _ = farewell(socket, text.as_bytes()).await;
+            Err(refusal.into())
+        }
+        parsed => Ok(parsed?),
     }
 }
 
@@ -284,50 +268,6 @@ fn refuse_early_bytes(socket: &Socket) -> Result<(), StartupError> {
     }
 }
 
-enum Packet {
-    Ssl,
-    Gss,
-    Cancel { process: i32, secret: Vec<u8> },
-    Startup { version: u32, body: Vec<u8> },
-}
-
-async fn read_packet(socket: &mut Socket) -> Result<Packet, StartupError> {
-    let length = read_u32(socket).await?;
-    // The length counts its own four bytes; the code or version takes four more.
-    let body = usize::try_from(length)
-        .ok()
-        .and_then(|length| length.checked_sub(8))
-        .filter(|body| body + 4 <= MAX_STARTUP_PACKET)
-        .ok_or_else(|| violation("invalid length of startup packet"))?;
-    let version = read_u32(socket).await?;
-    let mut bytes = vec![0; body];
-    read_exact(socket, &mut bytes).await?;
-    match version {
-        SSL_REQUEST if body == 0 => Ok(Packet::Ssl),
-        GSSENC_REQUEST if body == 0 => Ok(Packet::Gss),
-        SSL_REQUEST | GSSENC_REQUEST => Err(violation("invalid length of startup packet").into()),
-        CANCEL_REQUEST => match bytes.split_first_chunk::<4>() {
-            Some((process, secret)) if (1..=MAX_CANCEL_SECRET).contains(&secret.len()) => {
-                Ok(Packet::Cancel {
-                    process: i32::from_be_bytes(*process),
-                    secret: secret.to_vec(),
-                })
-            }
-            _ => Err(violation("invalid length of query cancel packet").into()),
-        },
-        version => Ok(Packet::Startup {
-            version,
-            body: bytes,
-        }),
-    }
-}
-
-async fn read_u32(socket: &mut Socket) -> Result<u32, StartupError> {
-    let mut bytes = [0; 4];
-    read_exact(socket, &mut bytes).await?;
-    Ok(u32::from_be_bytes(bytes))
-}
-
 /// Reads exactly these bytes; the end of the stream in their midst is [`StartupError::Closed`].
 pub(super) async fn read_exact(socket: &mut Socket, bytes: &mut [u8]) -> Result<(), StartupError> {
     match socket.read_exact(bytes).await {
@@ -337,158 +277,236 @@ pub(super) async fn read_exact(socket: &mut Socket, bytes: &mut [u8]) -> Result<
     }
 }
 
-/// The startup message, and the names of the protocol extensions in it, none of which is known here.
-fn parse_startup(
-    version: u32,
-    body: &[u8],
-    deadline: Instant,
-) -> Result<(Startup, Vec<String>), StartupError> {
-    if version >> 16 != 3 {
-        return Err(unsupported_protocol(version));
-    }
-    let minor = u16::try_from(version & 0xffff).unwrap_or(u16::MAX);
-    let mut startup = Startup {
-        user: String::new(),
-        database: String::new(),
-        parameters: Vec::new(),
-        protocol: Protocol::of_minor(minor),
-        deadline,
-    };
-    let mut extensions = Vec::new();
-    let mut replication = None;
-    let mut rest = body;
-    loop {
-        let name = take_string(&mut rest)?;
-        if name.is_empty() {
-            break;
-        }
-        let value = take_string(&mut rest)?;
-        match name.as_str() {
-            "user" => startup.user = value,
-            "database" => startup.database = value,
-            "replication" => replication = Some(value),
-            _ if name.starts_with("_pq_.") => extensions.push(name),
-            _ => startup.parameters.push((name, value)),
-        }
-    }
-    if !rest.is_empty() {
-        return Err(bad_layout().into());
-    }
-    if let Some(value) = replication {
-        refuse_replication(&value)?;
-    }
-    if startup.user.is_empty() {
-        return Err(Refusal::fatal(
-            SqlState::INVALID_AUTHORIZATION,
-            "no PostgreSQL user name specified in startup packet",
-        )
-        .into());
-    }
-    if startup.database.is_empty() {
-        startup.database.clone_from(&startup.user);
-    }
-    Ok((startup, extensions))
-}
-
-fn take_string(rest: &mut &[u8]) -> Result<String, Refusal> {
-    let end = memchr::memchr(0, rest).ok_or_else(bad_layout)?;
-    let (string, tail) = rest.split_at_checked(end).ok_or_else(bad_layout)?;
-    *rest = tail.get(1..).ok_or_else(bad_layout)?;
-    String::from_utf8(string.to_vec()).map_err(|_| {
-        Refusal::fatal(
-            SqlState::CHARACTER_NOT_IN_REPERTOIRE,
-            "invalid byte sequence for encoding \"UTF8\" in startup packet",
-        )
-        .hint("send names and settings of the startup message in UTF-8")
-    })
-}
-
-fn refuse_replication(value: &str) -> Result<(), Refusal> {
-    match parse_bool(value) {
-        Some(false) => Ok(()),
-        None if value != "database" => {
-            let message = format!("invalid value for parameter \"replication\": \"{value}\"");
-            Err(Refusal::fatal(SqlState::INVALID_PARAMETER_VALUE, message)
-                .hint("valid values are: \"false\", 0, \"true\", 1, \"database\""))
-        }
-        _ => Err(Refusal::fatal(
-            SqlState::FEATURE_NOT_SUPPORTED,
-            "replication connections are not supported",
-        )
-        .detail("A replication stream carries every row as it is, outside of any transaction that could be rolled back.")
-        .hint("connect to the database server itself, as a role that may replicate")),
-    }
-}
-
-/// Postgres' `parse_bool`: unambiguous beginnings of the words, in any case.
-fn parse_bool(value: &str) -> Option<bool> {
-    let value = value.to_ascii_lowercase();
-    let begins = |word: &str, at_least| value.len() >= at_least && word.starts_with(&value);
-    if begins("true", 1) || begins("yes", 1) || value == "on" || value == "1" {
-        Some(true)
-    } else if begins("false", 1) || begins("no", 1) || begins("off", 2) || value == "0" {
-        Some(false)
-    } else {
-        None
-    }
-}
-
-/// NegotiateProtocolVersion: what is spoken instead of what was asked for.
-fn negotiate_protocol_version(protocol: Protocol, unknown: &[String]) -> BytesMut {
-    let mut body = BytesMut::new();
-    // The whole version, as Postgres sends it and libpq reads it, not the minor number alone.
-    body.put_u16(3);
-    body.put_u16(protocol.minor());
-    body.put_u32(u32::try_from(unknown.len()).unwrap_or(u32::MAX));
-    for name in unknown {
-        body.put_slice(name.as_bytes());
-        body.put_u8(0);
-    }
-    message(b'v', &body)
-}
-
-fn error_response(refusal: &Refusal) -> BytesMut {
-    let severity = refusal.severity.as_str();
-    let mut body = BytesMut::new();
-    let fields = [
-        (b'S', Some(severity)),
-        (b'V', Some(severity)),
-        (b'C', Some(refusal.sqlstate.0)),
-        (b'M', Some(refusal.message.as_str())),
-        (b'D', refusal.detail.as_deref()),
-        (b'H', refusal.hint.as_deref()),
-    ];
-    for (code, text) in fields {
-        if let Some(text) = text {
-            body.put_u8(code);
-            body.extend(text.bytes().filter(|byte| *byte != 0));
-            body.put_u8(0);
-        }
-    }
-    body.put_u8(0);
-    message(b'E', &body)
-}
-
-/// Frames a message that is known to be short.
-pub(super) fn message(tag: u8, body: &[u8]) -> BytesMut {
-    let mut framed = BytesMut::with_capacity(body.len() + 5);
-    framed.put_u8(tag);
-    framed.put_u32(u32::try_from(body.len() + 4).unwrap_or(u32::MAX));
-    framed.put_slice(body);
-    framed
-}
-
-fn unsupported_protocol(version: u32) -> StartupError {
-    let (major, minor) = (version >> 16, version & 0xffff);
-    let message =
-        format!("unsupported frontend protocol {major}.{minor}: server supports 3.0 to 3.2");
-    Refusal::fatal(SqlState::FEATURE_NOT_SUPPORTED, message).into()
-}
-
-fn bad_layout() -> Refusal {
-    violation("invalid startup packet layout: expected terminator as last byte")
-}
-
 fn violation(message: &str) -> Refusal {
     Refusal::fatal(SqlState::PROTOCOL_VIOLATION, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rustls::pki_types::ServerName;
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::wire::tls::testing;
+
+    const SSL: &[u8] = &[0, 0, 0, 8, 4, 210, 22, 47];
+    const GSS: &[u8] = &[0, 0, 0, 8, 4, 210, 22, 48];
+    const STARTUP: &[u8] = b"\0\0\0\x13\0\x03\0\0user\0anna\0\0";
+    const CANCEL: &[u8] = b"\0\0\0\x10\x04\xd2\x16\x2e\0\0\0\x07abcd";
+
+    async fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap());
+        let (client, server) = tokio::join!(client, listener.accept());
+        (client.unwrap(), server.unwrap().0)
+    }
+
+    /// Sends the bytes, then nothing more; gives the outcome in short and what was answered.
+    async fn outcome(sent: &[u8], tls: Option<&ServerTls>) -> (String, Vec<u8>) {
+        let (mut client, server) = pair().await;
+        client.write_all(sent).await.unwrap();
+        client.shutdown().await.unwrap();
+        let negotiated = negotiate(server, tls, Limits::default()).await;
+        let outcome = match &negotiated {
+            Ok(Negotiated::Startup(_, startup)) => format!("startup of {}", startup.user),
+            Ok(Negotiated::Cancel {
+                process, secret, ..
+            }) => {
+                format!("cancel {process} {}", String::from_utf8_lossy(secret))
+            }
+            Err(StartupError::Refused(refusal)) => refusal.sqlstate.0.to_owned(),
+            Err(StartupError::Closed) => "closed".to_owned(),
+            Err(error) => format!("{error}"),
+        };
+        drop(negotiated);
+        let mut answer = Vec::new();
+        let _ = client.read_to_end(&mut answer).await;
+        (outcome, answer)
+    }
+
+    #[tokio::test]
+    async fn requests_in_the_clear() {
+        /// What is sent, the outcome, how the answer begins.
+        type Case<'a> = (&'a [&'a [u8]], &'a str, &'a [u8]);
+        let cases: &[Case<'_>] = &[
+            (&[STARTUP], "startup of anna", b""),
+            (&[CANCEL], "cancel 7 abcd", b""),
+            (
+                &[b"\0\0\0\x13\0\x03\0\x09user\0anna\0\0"],
+                "startup of anna",
+                b"v",
+            ),
+            (&[], "closed", b""),
+            (&[b"\0"], "closed", b""),
+            (&[b"\0\0\0\x13\0\x03\0\0use"], "closed", b""),
+            (&[b"\0\0\0\0"], "08P01", b"E"),
+            (&[b"\0\0\0\x07abc"], "08P01", b"E"),
+            (&[b"\xff\xff\xff\xff"], "08P01", b"E"),
+            (&[b"GET / HTTP/1.0\r\n\r\n"], "08P01", b"E"),
+            (&[b"\0\0\0\x09\0\x03\0\0x"], "08P01", b"E"),
+            (
+                &[b"\0\0\0\x09\0\x02\0\0\0"],
+                "0A000",
+                b"EFATAL:  unsupported",
+            ),
+            (&[SSL, STARTUP], "08P01", b"E"),
+            (&[GSS, STARTUP], "08P01", b"E"),
+            (&[b"\x16\x03\x01\0\x05hello"], "08P01", b""),
+        ];
+        for (sent, expected, answer) in cases {
+            let sent = sent.concat();
+            let (outcome, answered) = outcome(&sent, None).await;
+            assert_eq!(&outcome, expected, "{sent:?}");
+            assert!(answered.starts_with(answer), "{sent:?}: {answered:?}");
+            assert_eq!(
+                answered.is_empty(),
+                answer.is_empty(),
+                "{sent:?}: {answered:?}"
+            );
+        }
+    }
+
+    /// Sends one packet after the other, each after the answer to the one before; gives all answers.
+    async fn dialogue(packets: &[&[u8]]) -> (Result<Negotiated, StartupError>, Vec<u8>) {
+        let (mut client, server) = pair().await;
+        // The client's end is closed as soon as it has nothing more to say.
+        let talk = async move {
+            let mut answers = Vec::new();
+            for packet in packets {
+                client.write_all(packet).await.unwrap();
+                let mut answer = [0; 1];
+                if client.read_exact(&mut answer).await.is_ok() {
+                    answers.extend_from_slice(&answer);
+                }
+            }
+            answers
+        };
+        let serve = async { negotiate(server, None, Limits::default()).await };
+        tokio::join!(serve, talk)
+    }
+
+    #[tokio::test]
+    async fn each_encryption_can_be_asked_for_once() {
+        for (packets, answers) in [
+            (&[SSL, GSS, b"\0\0\0\0"], b"NNE"),
+            (&[GSS, SSL, b"\0\0\0\0"], b"NNE"),
+            (&[GSS, SSL, SSL], b"NNE"),
+            (&[SSL, GSS, GSS], b"NNE"),
+        ] {
+            let (outcome, answered) = dialogue(packets).await;
+            assert!(
+                matches!(outcome, Err(StartupError::Refused(_))),
+                "{packets:?}"
+            );
+            assert_eq!(answered, answers, "{packets:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_silent_client_is_given_up() {
+        for sent in [&b""[..], b"\0\0\0\x13\0\x03"] {
+            let (mut client, server) = pair().await;
+            client.write_all(sent).await.unwrap();
+            let limits = Limits {
+                time: Duration::from_millis(50),
+            };
+            let outcome = negotiate(server, None, limits).await;
+            assert!(
+                matches!(outcome, Err(StartupError::TimedOut)),
+                "{outcome:?}"
+            );
+        }
+    }
+
+    /// A client that shakes hands, offers these protocols by ALPN and sends a startup message.
+    async fn over_tls(first: &[u8], alpn: &[&[u8]], packet: &[u8]) -> (String, Vec<u8>) {
+        let certificates = testing::certificates("localhost");
+        let tls = &certificates.server;
+        let (mut client, server) = pair().await;
+        let talk = async {
+            client.write_all(first).await.unwrap();
+            if !first.is_empty() {
+                assert_eq!(client.read_u8().await.unwrap(), b'S');
+            }
+            let connector = tokio_rustls::TlsConnector::from(certificates.client(alpn));
+            let name = ServerName::try_from("localhost").unwrap();
+            let Ok(mut client) = connector.connect(name, client).await else {
+                return b"no handshake".to_vec();
+            };
+            client.write_all(packet).await.unwrap();
+            let mut answer = Vec::new();
+            let _ = client.read_to_end(&mut answer).await;
+            answer
+        };
+        let serve = async {
+            match negotiate(server, Some(tls), Limits::default()).await {
+                Ok(Negotiated::Startup(socket, startup)) => {
+                    assert!(socket.is_tls() && socket.end_point().is_some());
+                    format!("startup of {}", startup.user)
+                }
+                Ok(Negotiated::Cancel { process, .. }) => format!("cancel {process}"),
+                Err(StartupError::Refused(refusal)) => refusal.sqlstate.0.to_owned(),
+                Err(StartupError::Io(_)) => "io".to_owned(),
+                Err(error) => format!("{error}"),
+            }
+        };
+        tokio::join!(serve, talk)
+    }
+
+    #[tokio::test]
+    async fn requests_over_tls() {
+        /// What is sent before the handshake, ALPN, what is sent after it, the outcome, how the answer begins.
+        type Case<'a> = (&'a [u8], &'a [&'a [u8]], &'a [u8], &'a str, &'a [u8]);
+        let cases: &[Case<'_>] = &[
+            (SSL, &[], STARTUP, "startup of anna", b""),
+            (SSL, &[ALPN], STARTUP, "startup of anna", b""),
+            (SSL, &[b"http/1.1"], STARTUP, "io", b"no handshake"),
+            (SSL, &[], CANCEL, "cancel 7", b""),
+            (SSL, &[], SSL, "0A000", b"E"),
+            (SSL, &[], GSS, "0A000", b"E"),
+            (b"", &[ALPN], STARTUP, "startup of anna", b""),
+            (b"", &[], STARTUP, "08P01", b"E"),
+            (b"", &[b"http/1.1"], STARTUP, "io", b"no handshake"),
+        ];
+        for (first, alpn, packet, expected, answer) in cases {
+            let (outcome, answered) = over_tls(first, alpn, packet).await;
+            assert_eq!(&outcome, expected, "{first:?} {alpn:?} {packet:?}");
+            assert!(
+                answered.starts_with(answer),
+                "{first:?} {alpn:?}: {answered:?}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn bytes_in_the_clear_before_the_handshake_are_refused() {
+        let certificates = testing::certificates("localhost");
+        let (outcome, answered) =
+            outcome(&[SSL, STARTUP].concat(), Some(&certificates.server)).await;
+        assert_eq!(outcome, "08P01");
+        assert!(
+            answered.starts_with(b"E"),
+            "there must be no S: {answered:?}"
+        );
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn random_bytes_never_panic(
+            sent in proptest::collection::vec(any::<u8>(), 0..300),
+            start in 0..5_usize,
+        ) {
+            let starts: [&[u8]; 5] = [b"", SSL, b"\0\0\0\x20\0\x03\0\0", b"\x16\x03\x01", GSS];
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            let certificates = testing::certificates("localhost");
+            let sent = [starts[start], &sent].concat();
+            let (outcome, _) = runtime.block_on(outcome(&sent, Some(&certificates.server)));
+            prop_assert!(!outcome.is_empty());
+        }
+    }
 }

@@ -130,3 +130,103 @@ pub fn end_point_hash(certificate: &[u8]) -> Option<Vec<u8>> {
     };
     Some(hash)
 }
+
+/// Certificates made for one test.
+#[cfg(test)]
+pub(crate) mod testing {
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+    use rustls::{ClientConfig, RootCertStore};
+
+    use super::*;
+
+    /// An authority, and a server with a certificate from it.
+    pub(crate) struct Certificates {
+        pub(crate) authority_pem: String,
+        pub(crate) server: ServerTls,
+    }
+
+    /// A new authority and a server of this name.
+    pub(crate) fn certificates(name: &str) -> Certificates {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority = params.self_signed(&key).unwrap();
+        let issuer = Issuer::new(params, key);
+        let leaf_key = KeyPair::generate().unwrap();
+        let leaf = CertificateParams::new([name.to_owned()])
+            .unwrap()
+            .signed_by(&leaf_key, &issuer)
+            .unwrap();
+        let (certificate, key) = (leaf.pem(), leaf_key.serialize_pem());
+        Certificates {
+            authority_pem: authority.pem(),
+            server: ServerTls::from_pem(certificate.as_bytes(), key.as_bytes()).unwrap(),
+        }
+    }
+
+    impl Certificates {
+        /// A client that trusts the authority and offers these protocols.
+        pub(crate) fn client(&self, alpn: &[&[u8]]) -> Arc<ClientConfig> {
+            let mut roots = RootCertStore::empty();
+            let authority = CertificateDer::from_pem_slice(self.authority_pem.as_bytes());
+            roots.add(authority.unwrap()).unwrap();
+            let provider = Arc::new(rustls::crypto::ring::default_provider());
+            let mut config = ClientConfig::builder_with_provider(provider)
+                .with_safe_default_protocol_versions()
+                .unwrap()
+                .with_root_certificates(roots)
+                .with_no_client_auth();
+            config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+            Arc::new(config)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, KeyPair, SignatureAlgorithm};
+
+    use super::*;
+
+    fn self_signed(algorithm: &'static SignatureAlgorithm) -> (Vec<u8>, String, String) {
+        let key = KeyPair::generate_for(algorithm).unwrap();
+        let params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        (
+            certificate.der().to_vec(),
+            certificate.pem(),
+            key.serialize_pem(),
+        )
+    }
+
+    #[test]
+    fn the_end_point_is_hashed_by_the_hash_of_its_signature() {
+        let (der, ..) = self_signed(&rcgen::PKCS_ECDSA_P256_SHA256);
+        assert_eq!(end_point_hash(&der), Some(Sha256::digest(&der).to_vec()));
+        let (der, ..) = self_signed(&rcgen::PKCS_ECDSA_P384_SHA384);
+        assert_eq!(end_point_hash(&der), Some(Sha384::digest(&der).to_vec()));
+        let (der, ..) = self_signed(&rcgen::PKCS_ED25519);
+        assert_eq!(end_point_hash(&der), None);
+        assert_eq!(end_point_hash(b""), None);
+        assert_eq!(end_point_hash(&der[..der.len() - 1]), None);
+    }
+
+    #[test]
+    fn what_cannot_be_served_says_why() {
+        let (_, certificate, key) = self_signed(&rcgen::PKCS_ECDSA_P256_SHA256);
+        let (_, _, other_key) = self_signed(&rcgen::PKCS_ECDSA_P256_SHA256);
+        let load = |certificate: &str, key: &str| {
+            ServerTls::from_pem(certificate.as_bytes(), key.as_bytes()).map(|_| ())
+        };
+        assert!(load(&certificate, &key).is_ok());
+        assert!(matches!(load("", &key), Err(TlsError::Certificate)));
+        assert!(matches!(load(&certificate, ""), Err(TlsError::Key)));
+        assert!(matches!(
+            load(&certificate, &other_key),
+            Err(TlsError::Pair(_))
+        ));
+        let missing = Path::new("no-such-file.pem");
+        let error = ServerTls::load(missing, missing).unwrap_err();
+        assert_eq!(error.to_string(), "cannot read no-such-file.pem");
+    }
+}
