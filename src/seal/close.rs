@@ -23,56 +23,59 @@ pub(super) struct Closing {
 /// Takes from PUBLIC what would let an unarmed developer role write.
 pub(super) fn close(survey: &Survey, options: &SealOptions) -> Closing {
     let mut closing = Closing::default();
+    let (ours, beyond): (Vec<&PublicGrant>, Vec<&PublicGrant>) =
+        survey.public.iter().partition(|grant| grant.manageable);
+    closing.findings = left_open(&beyond);
     let mut rows = Vec::new();
-    let mut objects: BTreeMap<(usize, &str, &str), Vec<&PublicGrant>> = BTreeMap::new();
-    for grant in &survey.public {
-        if grant.manageable {
-            let place = (
-                class_order(&grant.class),
-                grant.class.as_str(),
-                grant.identity.as_str(),
-            );
-            objects.entry(place).or_default().push(grant);
-        } else {
-            closing.findings.push(left_open(grant));
-        }
-    }
-    for ((_, class, identity), grants) in objects {
+    let mut lines: BTreeMap<(Why, String, String), Vec<&str>> = BTreeMap::new();
+    for why in Why::ALL {
         let mut sql = Vec::new();
-        let mut lines = Vec::new();
-        for (given_to, privileges) in by_recipients(&grants, survey, options) {
-            let list = privileges.join(", ");
-            sql.push(format!("REVOKE {list} ON {class} {identity} FROM PUBLIC;"));
-            let mut line = format!("PUBLIC loses {list} on {} {identity}", class.to_lowercase());
-            if given_to.is_empty() {
-                line.push_str("; nobody else needs it by name");
-            } else {
-                let roles: Vec<String> = given_to.iter().map(|role| survey.quoted(role)).collect();
-                let roles = roles.join(", ");
-                sql.push(format!("GRANT {list} ON {class} {identity} TO {roles};"));
-                line.push_str(&format!("; {roles} get it by name"));
+        for (object, grants) in by_object(ours.iter().copied().filter(|grant| grant.why == why)) {
+            let (class, identity) = object;
+            for (given_to, privileges) in by_recipients(&grants, survey, options) {
+                let list = privileges.join(", ");
+                let roles = names_of(survey, &given_to);
+                sql.push(format!("REVOKE {list} ON {class} {identity} FROM PUBLIC;"));
+                if !given_to.is_empty() {
+                    sql.push(format!("GRANT {list} ON {class} {identity} TO {roles};"));
+                }
+                let what = format!("{list} on {}", class.to_lowercase());
+                lines.entry((why, what, roles)).or_default().push(identity);
+                rows.extend(
+                    privileges
+                        .iter()
+                        .map(|p| row(class, identity, p, &given_to)),
+                );
             }
-            lines.push(line);
-            rows.extend(
-                privileges
-                    .iter()
-                    .map(|privilege| row(class, identity, privilege, &given_to)),
-            );
+            if why == Why::LargeObject {
+                let writers = options.names.writers();
+                sql.push(format!("GRANT EXECUTE ON {class} {identity} TO {writers};"));
+            }
         }
-        if grants.iter().any(|grant| grant.why == Why::LargeObject) {
-            let writers = options.names.writers();
-            sql.push(format!("GRANT EXECUTE ON {class} {identity} TO {writers};"));
+        if !sql.is_empty() {
+            let reason = format!("PUBLIC has {}", why.in_words());
+            closing.steps.push(Step::new(reason, sql.join("\n")));
         }
-        let why = grants.first().map_or("", |grant| grant.why.in_words());
-        closing.steps.push(Step::new(
-            format!("{}: {why}", lines.join("; ")),
-            sql.join("\n"),
-        ));
-        closing.summary.extend(lines);
     }
+    closing.summary = lines
+        .into_iter()
+        .map(|((why, what, roles), objects)| {
+            let objects = objects.join(", ");
+            let back = match roles.as_str() {
+                "" => "nobody else needs it by name".to_owned(),
+                roles => format!("by name it is given to {roles}"),
+            };
+            format!("PUBLIC loses {what} {objects} ({}); {back}", why.in_words())
+        })
+        .collect();
     allow(survey, options, &mut closing);
-    if !rows.is_empty() {
-        closing.record = Some(Step::new(
+    closing.record = record(&rows, options);
+    closing
+}
+
+fn record(rows: &[String], options: &SealOptions) -> Option<Step> {
+    (!rows.is_empty()).then(|| {
+        Step::new(
             "On record, so that --remove can give it back",
             format!(
                 "SET LOCAL ROLE {};\n\
@@ -83,9 +86,8 @@ pub(super) fn close(survey: &Survey, options: &SealOptions) -> Closing {
                 options.names.owner(),
                 rows.join(",\n    ")
             ),
-        ));
-    }
-    closing
+        )
+    })
 }
 
 /// Takes from PUBLIC what default privileges would give it on objects to come.
@@ -171,11 +173,21 @@ fn by_recipients<'a>(
     groups
 }
 
-fn class_order(class: &str) -> usize {
-    ["DATABASE", "SCHEMA", "TABLE", "SEQUENCE", "ROUTINE"]
-        .iter()
-        .position(|known| *known == class)
-        .unwrap_or(usize::MAX)
+/// The grants of each object, by its class and identity, in the survey's order of classes.
+fn by_object<'a>(
+    grants: impl Iterator<Item = &'a PublicGrant>,
+) -> BTreeMap<(&'a str, &'a str), Vec<&'a PublicGrant>> {
+    let mut objects: BTreeMap<(&str, &str), Vec<&PublicGrant>> = BTreeMap::new();
+    for grant in grants {
+        let object = (grant.class.as_str(), grant.identity.as_str());
+        objects.entry(object).or_default().push(grant);
+    }
+    objects
+}
+
+fn names_of(survey: &Survey, roles: &[&str]) -> String {
+    let quoted: Vec<String> = roles.iter().map(|role| survey.quoted(role)).collect();
+    quoted.join(", ")
 }
 
 fn row(class: &str, identity: &str, privilege: &str, given_to: &[&str]) -> String {

@@ -1,5 +1,6 @@
 //! Whether the promises hold: from a [`Survey`] to findings, each with what to do about it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use tokio_postgres::Client;
@@ -75,7 +76,7 @@ pub async fn verify(client: &Client, names: &Names) -> Result<Vec<Finding>, Seal
 pub(super) fn judge(survey: &Survey, names: &Names) -> Vec<Finding> {
     let mut findings = seal_faults(survey, names);
     findings.extend(standing(survey, names));
-    findings.extend(survey.public.iter().map(left_open));
+    findings.extend(left_open(&survey.public.iter().collect::<Vec<_>>()));
     findings.extend(survey.public_defaults.iter().map(|default| {
         Finding::hole(
             format!(
@@ -96,6 +97,7 @@ pub(super) fn standing(survey: &Survey, names: &Names) -> Vec<Finding> {
     let mut findings = Vec::new();
     attributes(survey, names, &mut findings);
     memberships(survey, names, &mut findings);
+    given_away(survey, names, &mut findings);
     parameters(survey, names, &mut findings);
     dependencies(survey, names, &mut findings);
     if let Some(other) = sealed_elsewhere(survey, names) {
@@ -220,6 +222,26 @@ fn memberships(survey: &Survey, names: &Names, findings: &mut Vec<Finding>) {
     }
 }
 
+/// Before Postgres 16 a role may grant itself to others, and a developer with a direct connection could.
+fn given_away(survey: &Survey, names: &Names, findings: &mut Vec<Finding>) {
+    let is_reader = |role: &str| names.pair_of(role).is_some_and(|n| names.reader(n) == role);
+    for Membership {
+        role,
+        member,
+        admin,
+    } in &survey.memberships
+    {
+        let by_itself = survey.version < 160_000 || !admin;
+        if is_reader(role) && by_itself && *member != names.warden() {
+            let member = survey.quoted(member);
+            findings.push(Finding::reliance(
+                format!("{role} is granted to {member}, which may read and signal what it may"),
+                format!("REVOKE {role} FROM {member}; the next lease of {role} does"),
+            ));
+        }
+    }
+}
+
 fn expected_membership(m: &Membership, names: &Names) -> bool {
     let is_writer = |role: &str| names.pair_of(role).is_some_and(|n| names.writer(n) == role);
     let is_reader = |role: &str| names.pair_of(role).is_some_and(|n| names.reader(n) == role);
@@ -296,45 +318,83 @@ fn sealed_elsewhere(survey: &Survey, names: &Names) -> Option<String> {
 /// What the sealing role's comment says before the database's name.
 pub(super) const OWNER_COMMENT: &str = "devinprod: seals the database ";
 
-/// A privilege of PUBLIC that is still there.
-pub(super) fn left_open(grant: &PublicGrant) -> Finding {
-    let PublicGrant {
-        class,
-        identity,
-        privilege,
-        owner,
-        why,
-        ..
-    } = grant;
-    let what = format!(
-        "PUBLIC has {privilege} on {} {identity}, {}",
-        class.to_lowercase(),
-        why.in_words()
-    );
-    let remedy = format!(
-        "as {owner} or a superuser: run devinprod setup, or REVOKE {privilege} ON {class} {identity} FROM PUBLIC;"
-    );
-    if matches!(why, Why::LargeObject | Why::LogicalMessage) {
-        Finding::reliance(format!("{what}; the proxy refuses it"), remedy)
-    } else {
-        Finding::hole(what, remedy)
+/// What PUBLIC still has, one finding for each reason and owner.
+pub(super) fn left_open(grants: &[&PublicGrant]) -> Vec<Finding> {
+    let mut groups: BTreeMap<(Why, &str), Vec<&PublicGrant>> = BTreeMap::new();
+    for grant in grants {
+        groups
+            .entry((grant.why, &grant.owner))
+            .or_default()
+            .push(grant);
     }
+    groups
+        .into_iter()
+        .map(|((why, owner), grants)| {
+            let held: Vec<String> = grants
+                .iter()
+                .map(|g| {
+                    format!(
+                        "{} on {} {}",
+                        g.privilege,
+                        g.class.to_lowercase(),
+                        g.identity
+                    )
+                })
+                .collect();
+            let sql: Vec<String> = grants
+                .iter()
+                .map(|g| {
+                    format!(
+                        "REVOKE {} ON {} {} FROM PUBLIC;",
+                        g.privilege, g.class, g.identity
+                    )
+                })
+                .collect();
+            let what = format!("PUBLIC has {}: {}", why.in_words(), held.join(", "));
+            let remedy = format!(
+                "run devinprod setup as {owner} or a superuser, or there: {}",
+                sql.join(" ")
+            );
+            if matches!(why, Why::LargeObject | Why::LogicalMessage) {
+                Finding::reliance(
+                    format!("{what}; no privilege stops it, only the proxy"),
+                    remedy,
+                )
+            } else {
+                Finding::hole(what, remedy)
+            }
+        })
+        .collect()
 }
 
 impl Why {
+    /// All of them, in the order in which a plan tells them.
+    pub(super) const ALL: [Self; 10] = [
+        Self::Database,
+        Self::Schema,
+        Self::Table,
+        Self::Sequence,
+        Self::Definer,
+        Self::LargeObject,
+        Self::LogicalMessage,
+        Self::Untrusted,
+        Self::Outside,
+        Self::Foreign,
+    ];
+
     /// What an unarmed developer role could do with it.
     pub(super) fn in_words(self) -> &'static str {
         match self {
-            Self::Database => "which lets any role make temporary tables or schemas that stay",
-            Self::Schema => "which lets any role make objects there",
-            Self::Table => "which lets any role write there",
-            Self::Sequence => "which lets any role advance it",
-            Self::LargeObject => "which writes large objects",
-            Self::LogicalMessage => "which writes what no rollback takes back",
-            Self::Definer => "which runs with its owner's rights",
-            Self::Untrusted => "which is written in an untrusted language",
-            Self::Outside => "which reaches outside the transaction",
-            Self::Foreign => "which lets any role keep user mappings or servers",
+            Self::Database => "the right to make temporary tables or schemas that stay",
+            Self::Schema => "the right to make objects in a schema",
+            Self::Table => "the right to write to tables",
+            Self::Sequence => "the right to advance sequences",
+            Self::LargeObject => "functions that write large objects",
+            Self::LogicalMessage => "a function that writes what no rollback takes back",
+            Self::Definer => "functions that run with their owner's rights",
+            Self::Untrusted => "functions in an untrusted language",
+            Self::Outside => "functions that reach outside the transaction",
+            Self::Foreign => "the right to keep user mappings or servers",
         }
     }
 }

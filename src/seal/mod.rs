@@ -14,6 +14,8 @@
 
 mod apply;
 mod close;
+pub mod doctor;
+mod grants;
 mod judge;
 mod lease;
 mod plan;
@@ -22,6 +24,7 @@ mod removal;
 pub mod survey;
 
 pub use apply::apply;
+pub use doctor::doctor;
 pub use judge::{Finding, Gravity, verify};
 pub use lease::{Lease, lease};
 pub use plan::{SealPlan, Step, plan};

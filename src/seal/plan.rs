@@ -3,8 +3,9 @@
 use sha2::{Digest, Sha256};
 
 use super::close::{close, close_defaults, literal};
+use super::grants::grants;
 use super::judge::{Finding, Gravity, OWNER_COMMENT, seal_faults, standing};
-use super::survey::{Relation, RelationKind, SealFunction, Survey};
+use super::survey::{SealFunction, Survey};
 use super::{Names, SealError, SealOptions};
 
 const SCHEMA_SQL: &str = include_str!("schema.sql");
@@ -143,17 +144,23 @@ pub(super) fn definition(names: &Names) -> String {
 /// The functions as they must be found.
 pub(super) fn expected_functions(names: &Names) -> Vec<SealFunction> {
     [
-        ("refuse_commit", names.owner(), false, SCHEMA_SQL),
-        ("arm", names.owner(), true, SCHEMA_SQL),
-        ("unsound", names.warden(), false, LEASE_SQL),
-        ("lease", names.warden(), true, LEASE_SQL),
+        ("refuse_commit", names.owner(), false, SCHEMA_SQL, ""),
+        (
+            "arm",
+            names.owner(),
+            true,
+            SCHEMA_SQL,
+            "; client_min_messages=warning",
+        ),
+        ("unsound", names.warden(), false, LEASE_SQL, ""),
+        ("lease", names.warden(), true, LEASE_SQL, ""),
     ]
     .into_iter()
-    .map(|(name, owner, definer, file)| SealFunction {
+    .map(|(name, owner, definer, file, more)| SealFunction {
         name: name.to_owned(),
         owner,
         definer,
-        settings: "search_path=pg_catalog, pg_temp".to_owned(),
+        settings: format!("search_path=pg_catalog, pg_temp{more}"),
         source: names
             .fill(file)
             .split(&format!("${name}$"))
@@ -395,162 +402,6 @@ fn definition_steps(survey: &Survey, options: &SealOptions) -> Vec<Step> {
             names.fill(LEASE_SQL),
         ),
     ));
-    steps
-}
-
-/// What the two groups get. They are named once per schema, so that the steps stay readable.
-fn grants(survey: &Survey, names: &Names, findings: &mut Vec<Finding>) -> Vec<Step> {
-    let (readers, writers) = (names.readers(), names.writers());
-    let mut steps = Vec::new();
-    if !survey.database_granted {
-        let database = &survey.database_identity;
-        steps.push(Step::new(
-            "Developer roles may connect; armed, they may make temporary tables and schemas",
-            format!(
-                "GRANT CONNECT ON DATABASE {database} TO {readers}, {};\n\
-                 GRANT TEMPORARY, CREATE ON DATABASE {database} TO {writers};",
-                names.proxy()
-            ),
-        ));
-    }
-    for schema in &survey.schemas {
-        let mut sql = Vec::new();
-        let place = &schema.identity;
-        if schema.manageable {
-            if !schema.readable {
-                sql.push(format!("GRANT USAGE ON SCHEMA {place} TO {readers};"));
-            }
-            if !schema.writable {
-                sql.push(format!(
-                    "GRANT USAGE, CREATE ON SCHEMA {place} TO {writers};"
-                ));
-            }
-        } else if !schema.readable || !schema.writable {
-            findings.push(Finding::note(
-                format!("the schema {place} belongs to {}: developers may not see it", schema.owner),
-                format!("as {}: GRANT USAGE ON SCHEMA {place} TO {readers}; GRANT USAGE, CREATE ON SCHEMA {place} TO {writers};", schema.owner),
-            ));
-        }
-        let inside: Vec<&Relation> = survey
-            .relations
-            .iter()
-            .filter(|relation| relation.schema == *place)
-            .collect();
-        sql.extend(relation_grants(&inside, place, &readers, &writers));
-        findings.extend(out_of_reach(&inside));
-        if !sql.is_empty() {
-            steps.push(Step::new(
-                format!("Schema {place}: all may be read; written only when armed"),
-                sql.join("\n"),
-            ));
-        }
-    }
-    steps.extend(default_grants(survey, &readers, &writers, findings));
-    steps
-}
-
-fn relation_grants(
-    inside: &[&Relation],
-    schema: &str,
-    readers: &str,
-    writers: &str,
-) -> Vec<String> {
-    use RelationKind::{Foreign, Materialized, Sequence, Table};
-    type Wanted = fn(&Relation) -> bool;
-    let cases: [(&str, &str, &[RelationKind], &str, Wanted); 4] = [
-        (
-            "SELECT",
-            "TABLE",
-            &[Table, Materialized, Foreign],
-            readers,
-            |r| !r.readable,
-        ),
-        ("SELECT", "SEQUENCE", &[Sequence], readers, |r| !r.readable),
-        (
-            "INSERT, UPDATE, DELETE, REFERENCES",
-            "TABLE",
-            &[Table],
-            writers,
-            |r| !r.writable,
-        ),
-        ("USAGE", "SEQUENCE", &[Sequence], writers, |r| !r.writable),
-    ];
-    let mut sql = Vec::new();
-    for (privileges, word, kinds, group, wanted) in cases {
-        let missing: Vec<&str> = inside
-            .iter()
-            .filter(|r| kinds.contains(&r.kind) && r.manageable && wanted(r))
-            .map(|r| r.identity.as_str())
-            .collect();
-        let like_it = inside
-            .iter()
-            .filter(|r| (r.kind == Sequence) == (word == "SEQUENCE"))
-            .count();
-        if missing.len() > 3 && missing.len() == like_it {
-            sql.push(format!(
-                "GRANT {privileges} ON ALL {word}S IN SCHEMA {schema} TO {group};"
-            ));
-        } else if !missing.is_empty() {
-            sql.push(format!(
-                "GRANT {privileges} ON {word} {} TO {group};",
-                missing.join(", ")
-            ));
-        }
-    }
-    sql
-}
-
-fn out_of_reach(inside: &[&Relation]) -> Option<Finding> {
-    let lost: Vec<String> = inside
-        .iter()
-        .filter(|r| !r.manageable && !r.readable)
-        .map(|r| format!("{} ({})", r.identity, r.owner))
-        .collect();
-    (!lost.is_empty()).then(|| {
-        Finding::note(
-            format!(
-                "developers will not see what others own: {}",
-                lost.join(", ")
-            ),
-            "run setup as a member of these owners",
-        )
-    })
-}
-
-fn default_grants(
-    survey: &Survey,
-    readers: &str,
-    writers: &str,
-    findings: &mut Vec<Finding>,
-) -> Vec<Step> {
-    let mut steps = Vec::new();
-    for creator in survey.creators.iter().filter(|creator| !creator.covered) {
-        let role = survey.quoted(&creator.name);
-        if creator.manageable {
-            let sql: Vec<String> = [
-                ("SELECT ON TABLES", readers),
-                ("INSERT, UPDATE, DELETE, REFERENCES ON TABLES", writers),
-                ("SELECT ON SEQUENCES", readers),
-                ("USAGE ON SEQUENCES", writers),
-                ("USAGE ON SCHEMAS", readers),
-                ("USAGE, CREATE ON SCHEMAS", writers),
-            ]
-            .iter()
-            .map(|(what, group)| {
-                format!("ALTER DEFAULT PRIVILEGES FOR ROLE {role} GRANT {what} TO {group};")
-            })
-            .collect();
-            steps.push(Step::new(
-                format!("What {role} makes later is read and written in the same way"),
-                sql.join("\n"),
-            ));
-        } else {
-            findings.push(Finding::note(
-                format!("developers will not see what {} makes later", creator.name),
-                "run setup again after each migration, or run it as a member of that role",
-            ));
-        }
-    }
     steps
 }
 

@@ -54,6 +54,8 @@ ALTER TABLE devinprod.commit_guard ENABLE ALWAYS TRIGGER refuse_commit;
 
 CREATE OR REPLACE FUNCTION devinprod.arm() RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    -- Without the notice that a role armed twice is a member already.
+    SET client_min_messages = warning
 AS $arm$
 DECLARE
     own_writer pg_catalog.name;

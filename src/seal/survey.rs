@@ -113,7 +113,7 @@ pub struct PublicGrant {
 }
 
 /// Why a privilege of PUBLIC must go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Why {
     /// TEMP or CREATE on the database.
     Database,
