@@ -139,8 +139,8 @@ pub enum AddressError {
     /// A bad percent sequence, a zero byte or invalid UTF-8.
     #[error("the URL has an invalid percent-encoded character (write a % as %25)")]
     Encoding,
-    /// A parameter without a value, or the same one twice.
-    #[error("each parameter of the URL must be written once, as name=value")]
+    /// A parameter without a value.
+    #[error("each parameter of the URL must be written as name=value")]
     Parameter,
     /// A parameter of libpq that the proxy does not have.
     #[error("the URL's parameter {0} is not supported; leave it out")]
@@ -446,4 +446,149 @@ fn decode(text: &str) -> Result<String, AddressError> {
         return Err(AddressError::Encoding);
     }
     String::from_utf8(bytes).map_err(|_| AddressError::Encoding)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(url: &str) -> Address {
+        url.parse().unwrap_or_else(|error| panic!("{url}: {error}"))
+    }
+
+    #[test]
+    fn a_whole_url() {
+        let address = parse(
+            "postgresql://an%40na:s%2fe%C3%A9%25@db.example:6432/shop%20floor?sslmode=verify-full\
+             &sslrootcert=/etc/ca.pem&application_name=a%20b&connect_timeout=7&channel_binding=require",
+        );
+        let expected = Address {
+            host: Host::Tcp("db.example".to_owned()),
+            port: 6432,
+            user: "an@na".to_owned(),
+            password: Password::new("s/eé%"),
+            database: "shop floor".to_owned(),
+            ssl_mode: SslMode::VerifyFull,
+            ssl_root: SslRoot::File("/etc/ca.pem".into()),
+            channel_binding: ChannelBinding::Require,
+            application_name: Some("a b".to_owned()),
+            connect_timeout: Duration::from_secs(7),
+        };
+        assert!(address == expected, "{address:?}");
+    }
+
+    #[test]
+    fn what_is_left_out_has_libpqs_default() {
+        let address = parse("postgres://anna@db");
+        assert_eq!((address.port, address.database.as_str()), (5432, "anna"));
+        assert_eq!(address.ssl_mode, SslMode::Prefer);
+        assert_eq!(address.ssl_root, SslRoot::Unset);
+        assert!(address.password.is_empty());
+        assert_eq!(address.connect_timeout, DEFAULT_CONNECT_TIMEOUT);
+        let short = parse("postgres://anna@db?connect_timeout=1");
+        assert_eq!(short.connect_timeout, Duration::from_secs(2));
+    }
+
+    #[test]
+    fn hosts() {
+        let tcp = |host: &str, port| (Host::Tcp(host.to_owned()), port);
+        let unix = |path: &str, port| (Host::Unix(path.into()), port);
+        for (url, expected) in [
+            ("postgres://u@h:1/d", tcp("h", 1)),
+            ("postgres://u@h:/d", tcp("h", 5432)),
+            ("postgres://u@[::1]/d", tcp("::1", 5432)),
+            ("postgres://u@[::1]:65535/d", tcp("::1", 65535)),
+            ("postgres://u@127.0.0.1?dbname=d", tcp("127.0.0.1", 5432)),
+            ("postgres://u@%2Frun%2Fpg:1/d", unix("/run/pg", 1)),
+            (
+                "postgres:///d?host=/run/pg&user=u&port=2",
+                unix("/run/pg", 2),
+            ),
+            ("postgres://u:p@/d?host=h", tcp("h", 5432)),
+        ] {
+            let address = parse(url);
+            assert_eq!((address.host, address.port), expected, "{url}");
+            assert_eq!(address.database, "d", "{url}");
+        }
+    }
+
+    #[test]
+    fn what_is_refused() {
+        use AddressError as E;
+        for (url, expected) in [
+            ("", E::Scheme),
+            ("mysql://u@h/d", E::Scheme),
+            ("postgres://h/d", E::User),
+            ("postgres://u@/d", E::Host),
+            ("postgres://u@h1,h2/d", E::SeveralHosts),
+            ("postgres://u@h1:1,h2:2/d", E::SeveralHosts),
+            ("postgres://u@/d?host=h1,h2", E::SeveralHosts),
+            ("postgres://u@::1/d", E::Brackets),
+            ("postgres://u@[::1/d", E::Brackets),
+            ("postgres://u@[::1]x/d", E::Brackets),
+            ("postgres://u@h:0/d", E::Port),
+            ("postgres://u@h:65536/d", E::Port),
+            ("postgres://u@h:x/d", E::Port),
+            ("postgres://u%@h/d", E::Encoding),
+            ("postgres://u%2@h/d", E::Encoding),
+            ("postgres://u%zz@h/d", E::Encoding),
+            ("postgres://u%00@h/d", E::Encoding),
+            ("postgres://u%ff@h/d", E::Encoding),
+            ("postgres://u@h/d?sslmode", E::Parameter),
+            ("postgres://u@h/d?colour=red", E::UnknownParameter),
+            (
+                "postgres://u@h/d?sslkey=k",
+                E::UnsupportedParameter("sslkey"),
+            ),
+            (
+                "postgres://u@h/d?gssencmode=require",
+                E::UnsupportedParameter("gssencmode"),
+            ),
+        ] {
+            let error = url.parse::<Address>().unwrap_err();
+            assert_eq!(error, expected, "{url}");
+        }
+        for url in [
+            "postgres://u@h/d?sslmode=allow",
+            "postgres://u@h/d?channel_binding=maybe",
+            "postgres://u@h/d?connect_timeout=0",
+            "postgres://u@h/d?connect_timeout=-1",
+        ] {
+            let error = url.parse::<Address>().unwrap_err();
+            assert!(matches!(error, E::Value { .. }), "{url}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_password_is_never_shown() {
+        let address = parse("postgres://anna:hunter2@db/shop?application_name=x");
+        let shown = format!("{address} {address:?} {:?}", address.password);
+        assert!(!shown.contains("hunter2"), "{shown}");
+        assert!(shown.starts_with("postgres://anna@db:5432/shop?sslmode=prefer"));
+        // Characters that had to be encoded put parts of it where other things are expected.
+        for url in [
+            "postgres://anna:hunter2/x@db/shop",
+            "postgres://anna:hunter2%@db/shop",
+            "postgres://anna:x@hunter2:hunter2@db/shop",
+            "postgres://anna:x/y?hunter2@db/shop",
+            "postgres://anna:5/y?hunter2=x@db/shop",
+            "postgres://anna:5/y?sslmode=hunter2@db/shop",
+            "anna:hunter2@db/shop",
+        ] {
+            let error = url.parse::<Address>().unwrap_err();
+            let shown = format!("{error} {error:?}");
+            assert!(!shown.contains("hunter2"), "{url}: {shown}");
+        }
+    }
+
+    #[test]
+    fn what_is_displayed_is_the_same_place() {
+        for url in [
+            "postgres://anna@db:1/shop?sslmode=require",
+            "postgres://anna@[::1]:5432/shop?sslmode=disable",
+            "postgres://anna@/shop?host=/run/pg&port=5433",
+        ] {
+            assert_eq!(parse(url).to_string(), url);
+        }
+    }
 }

@@ -243,3 +243,268 @@ async fn open(address: &Address) -> Result<Socket, ConnectError> {
         end_point,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use tokio::net::TcpListener;
+    use tokio::task::JoinHandle;
+
+    use super::*;
+    use crate::wire::authenticate::authenticate;
+    use crate::wire::startup::{Limits, Negotiated, negotiate};
+    use crate::wire::tls::{ServerTls, testing};
+    use crate::wire::verifier::{MockSecret, Verifier};
+
+    const SOON: Duration = Duration::from_secs(5);
+
+    /// A server with SCRAM, made of the proxy's own other side: `anna` may come in with `secret`. Gives its
+    /// port; it takes one client.
+    async fn server(tls: Option<ServerTls>) -> (u16, JoinHandle<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let task = tokio::spawn(async move {
+            let (tcp, _) = listener.accept().await.unwrap();
+            let negotiated = negotiate(tcp, tls.as_ref(), Limits::default()).await;
+            let Ok(Negotiated::Startup(mut stream, startup)) = negotiated else {
+                return;
+            };
+            let verifier = Verifier::from_password("secret", 16);
+            let verifier = (startup.user == "anna").then_some(&verifier);
+            let secret = MockSecret::random();
+            if authenticate(&mut stream, &startup, verifier, &secret)
+                .await
+                .is_err()
+            {
+                return;
+            }
+            let mut rest = b"S\0\0\0\x19server_version\x0015.18\0".to_vec();
+            rest.extend_from_slice(b"K\0\0\0\x0c\0\0\0\x07abcdZ\0\0\0\x05Iahead");
+            stream.write_all(&rest).await.unwrap();
+            stream.flush().await.unwrap();
+            let _ = stream.read(&mut [0]).await;
+        });
+        (port, task)
+    }
+
+    async fn try_connect(url: &str) -> Result<Connection, ConnectError> {
+        let address: Address = url.parse().unwrap();
+        let (user, password) = (&address.user, &address.password);
+        connect(
+            &address,
+            user,
+            password,
+            &[("client_encoding", "UTF8")],
+            SOON,
+        )
+        .await
+    }
+
+    #[tokio::test]
+    async fn a_connection_in_the_clear() {
+        let (port, _) = server(None).await;
+        let url = format!("postgres://anna:secret@127.0.0.1:{port}/shop");
+        let mut connection = try_connect(&url).await.unwrap();
+        assert!(!connection.stream.is_tls());
+        assert_eq!(
+            (connection.process, connection.secret.as_slice()),
+            (7, &b"abcd"[..])
+        );
+        assert_eq!(connection.server_version, 150_018);
+        let mut ahead = connection.read_ahead.to_vec();
+        while ahead.len() < 5 {
+            connection.stream.read_buf(&mut ahead).await.unwrap();
+        }
+        assert_eq!(ahead, b"ahead", "nothing is lost behind ReadyForQuery");
+        let stated = [("server_version".to_owned(), "15.18".to_owned())];
+        assert_eq!(connection.parameters, stated);
+    }
+
+    #[tokio::test]
+    async fn a_wrong_password_and_an_unknown_user_look_alike() {
+        for user in ["anna", "ben"] {
+            let (port, _) = server(None).await;
+            let url = format!("postgres://{user}:wrong@127.0.0.1:{port}/shop");
+            match try_connect(&url).await.unwrap_err() {
+                ConnectError::Refused { sqlstate, message } => {
+                    assert_eq!(sqlstate, "28P01");
+                    let expected = format!("password authentication failed for user \"{user}\"");
+                    assert_eq!(message, expected);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn each_ssl_mode_trusts_whom_it_says() {
+        let ours = testing::certificates("localhost");
+        let theirs = testing::certificates("localhost");
+        let file = |pem: &str| {
+            let mut file = tempfile::NamedTempFile::new().unwrap();
+            file.write_all(pem.as_bytes()).unwrap();
+            file
+        };
+        let (good, bad) = (file(&ours.authority_pem), file(&theirs.authority_pem));
+        let good = format!("sslrootcert={}", good.path().display());
+        let bad = format!("sslrootcert={}", bad.path().display());
+        for (host, settings, expected) in [
+            ("127.0.0.1", "sslmode=disable".to_owned(), "clear"),
+            ("127.0.0.1", "sslmode=prefer".to_owned(), "tls"),
+            ("127.0.0.1", format!("sslmode=prefer&{bad}"), "tls"),
+            ("127.0.0.1", "sslmode=require".to_owned(), "tls"),
+            (
+                "127.0.0.1",
+                "sslmode=require&channel_binding=require".to_owned(),
+                "tls",
+            ),
+            (
+                "127.0.0.1",
+                "sslmode=require&channel_binding=disable".to_owned(),
+                "tls",
+            ),
+            (
+                "127.0.0.1",
+                "sslmode=disable&channel_binding=require".to_owned(),
+                "ChannelBinding",
+            ),
+            ("127.0.0.1", format!("sslmode=require&{good}"), "tls"),
+            ("127.0.0.1", format!("sslmode=require&{bad}"), "Handshake"),
+            ("127.0.0.1", format!("sslmode=verify-ca&{good}"), "tls"),
+            ("127.0.0.1", format!("sslmode=verify-ca&{bad}"), "Handshake"),
+            (
+                "127.0.0.1",
+                format!("sslmode=verify-full&{good}"),
+                "Handshake",
+            ),
+            ("localhost", format!("sslmode=verify-full&{good}"), "tls"),
+            (
+                "localhost",
+                format!("sslmode=verify-full&{bad}"),
+                "Handshake",
+            ),
+            (
+                "localhost",
+                "sslmode=verify-full&sslrootcert=/no/such.pem".to_owned(),
+                "Trust",
+            ),
+        ] {
+            let (port, _) = server(Some(ours.server.clone())).await;
+            let url = format!("postgres://anna:secret@{host}:{port}/shop?{settings}");
+            let outcome = match try_connect(&url).await {
+                Ok(connection) if connection.stream.is_tls() => "tls".to_owned(),
+                Ok(_) => "clear".to_owned(),
+                Err(error) => format!("{error:?}"),
+            };
+            assert!(outcome.starts_with(expected), "{url}: {outcome}");
+        }
+    }
+
+    #[tokio::test]
+    async fn without_tls_only_prefer_goes_on() {
+        for (mode, expected) in [
+            ("prefer", "Connection"),
+            ("require", "TlsRefused"),
+            ("verify-ca&sslrootcert=system", "TlsRefused"),
+        ] {
+            let (port, _) = server(None).await;
+            let url = format!("postgres://anna:secret@127.0.0.1:{port}/shop?sslmode={mode}");
+            let outcome = match try_connect(&url).await {
+                Ok(connection) => format!("{connection:?}"),
+                Err(ConnectError::Trust(_)) if mode.contains("system") => continue,
+                Err(error) => format!("{error:?}"),
+            };
+            assert!(outcome.starts_with(expected), "{mode}: {outcome}");
+        }
+    }
+
+    /// Answers the first bytes with these, and then takes what comes until the client hangs up.
+    async fn answering(answer: &'static [u8]) -> (u16, JoinHandle<Vec<u8>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let task = tokio::spawn(async move {
+            let (mut tcp, _) = listener.accept().await.unwrap();
+            let mut taken = vec![0; 8];
+            tcp.read_exact(&mut taken).await.unwrap();
+            tcp.write_all(answer).await.unwrap();
+            let _ = tcp.read_to_end(&mut taken).await;
+            taken
+        });
+        (port, task)
+    }
+
+    #[tokio::test]
+    async fn what_is_stuffed_behind_the_answer_to_sslrequest_is_never_believed() {
+        let ready = b"SR\0\0\0\x08\0\0\0\0Z\0\0\0\x05I";
+        let error = b"E\0\0\0\x10C08P01\0Mno\0\0";
+        for (answer, expected) in [(&ready[..], "Handshake"), (error, "Protocol")] {
+            let (port, task) = answering(answer).await;
+            let url = format!("postgres://anna:secret@127.0.0.1:{port}/shop");
+            let outcome = format!("{:?}", try_connect(&url).await.unwrap_err());
+            assert!(outcome.starts_with(expected), "{outcome}");
+            let taken = task.await.unwrap();
+            assert!(!taken.windows(4).any(|bytes| bytes == b"anna"));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_hangs_is_given_up() {
+        let (port, _task) = answering(b"").await;
+        let address: Address = format!("postgres://anna@127.0.0.1:{port}/shop")
+            .parse()
+            .unwrap();
+        let time = Duration::from_millis(50);
+        let outcome = connect(&address, "anna", &address.password, &[], time).await;
+        assert!(
+            matches!(outcome, Err(ConnectError::TimedOut)),
+            "{outcome:?}"
+        );
+        let (port, _task) = answering(b"N").await;
+        let address = Address { port, ..address };
+        let outcome = cancel(&address, 1, b"abcd", time).await.unwrap_err();
+        assert_eq!(outcome.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn a_cancel_request_arrives_whole_and_waits_for_the_end() {
+        let certificates = testing::certificates("localhost");
+        for tls in [None, Some(certificates.server)] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let url = format!("postgres://anna@127.0.0.1:{port}/shop");
+            let address: Address = url.parse().unwrap();
+            let secret = [9; 32];
+            let asking = async {
+                cancel(&address, -7, &secret, SOON).await.unwrap();
+                tokio::time::Instant::now()
+            };
+            let serving = async {
+                let (tcp, _) = listener.accept().await.unwrap();
+                let asked = negotiate(tcp, tls.as_ref(), Limits::default())
+                    .await
+                    .unwrap();
+                let Negotiated::Cancel {
+                    stream,
+                    process,
+                    secret,
+                } = asked
+                else {
+                    panic!("{asked:?}");
+                };
+                assert_eq!((process, secret), (-7, vec![9; 32]));
+                assert_eq!(stream.is_tls(), tls.is_some());
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                tokio::time::Instant::now()
+            };
+            let (done, closed) = tokio::join!(asking, serving);
+            assert!(
+                done >= closed,
+                "cancel returned before the server was through"
+            );
+        }
+        let address: Address = "postgres://anna@127.0.0.1:1/shop".parse().unwrap();
+        let outcome = cancel(&address, 1, &[], SOON).await.unwrap_err();
+        assert_eq!(outcome.kind(), io::ErrorKind::Unsupported);
+    }
+}

@@ -38,7 +38,7 @@ pub(super) struct Login<'a> {
 pub(super) async fn run(stream: Socket, login: &Login<'_>) -> Result<Connection, ConnectError> {
     let mut server = Server {
         stream,
-        buffer: BytesMut::new(),
+        buffer: BytesMut::with_capacity(4096),
     };
     let mut startup = vec![("user", login.user), ("database", login.database)];
     startup.extend_from_slice(login.parameters);
@@ -261,7 +261,14 @@ fn version_number(version: &str) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use tokio::net::{TcpListener, TcpStream};
+
     use super::*;
+    use crate::wire::backend::authentication;
+    use crate::wire::scram::{AwaitFirst, SCRAM_SHA_256};
+    use crate::wire::verifier::{MockSecret, Verifier};
 
     #[test]
     fn versions() {
@@ -270,5 +277,148 @@ mod tests {
         assert_eq!(version_number("14.0"), 140_000);
         assert_eq!(version_number(""), 0);
         assert_eq!(version_number("99999999999999"), 0);
+    }
+
+    fn authentication_message(kind: u32, data: &[u8]) -> Vec<u8> {
+        let mut message = BytesMut::new();
+        authentication(&mut message, kind, data);
+        message.to_vec()
+    }
+
+    async fn pair() -> (Socket, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap());
+        let (client, server) = tokio::join!(client, listener.accept());
+        (Socket::Tcp(client.unwrap()), server.unwrap().0)
+    }
+
+    /// Logs in with this password while the server says this, whatever it is told, and closes.
+    async fn outcome(password: &str, channel_binding: ChannelBinding, says: &[&[u8]]) -> String {
+        let (stream, mut server) = pair().await;
+        server.write_all(&says.concat()).await.unwrap();
+        server.shutdown().await.unwrap();
+        log_in(stream, password, channel_binding).await
+    }
+
+    async fn log_in(stream: Socket, password: &str, channel_binding: ChannelBinding) -> String {
+        let login = Login {
+            user: "anna",
+            password: &Password::new(password),
+            database: "shop",
+            application_name: None,
+            parameters: &[],
+            channel_binding,
+        };
+        let outcome = tokio::time::timeout(Duration::from_secs(5), run(stream, &login)).await;
+        match outcome.expect("it hangs") {
+            Ok(connection) => format!("ready after {}", connection.process),
+            Err(error) => format!("{error:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_server_may_say_and_what_not() {
+        let kind = |kind| authentication_message(kind, &[]);
+        let (ok, clear, kerberos, sspi) = (kind(0), kind(3), kind(2), kind(9));
+        let md5 = authentication_message(5, b"salt");
+        let scram = authentication_message(10, b"SCRAM-SHA-256\0\0");
+        let unknown_sasl = authentication_message(10, b"OAUTHBEARER\0\0");
+        let (key, ready) = (&b"K\0\0\0\x0c\0\0\0\x07abcd"[..], &b"Z\0\0\0\x05I"[..]);
+        let notice = &b"N\0\0\0\x0cMhello\0\0"[..];
+        let refused = &b"E\0\0\0\x16C53300\0Mtoo m\xffny\0\0"[..];
+        let too_long = &b"S\x7f\xff\xff\xff"[..];
+        let row = &b"D\0\0\0\x06\0\0"[..];
+        let cases: &[(&str, &[&[u8]], &str)] = &[
+            ("", &[&ok, key, ready], "ready after 7"),
+            ("", &[notice, &ok, notice, ready], "ready after 0"),
+            ("x", &[&clear, &ok, key, ready], "ready after 7"),
+            ("x", &[&md5, &ok, key, ready], "ready after 7"),
+            ("", &[&clear, &ok, ready], "NoPassword"),
+            ("", &[&md5, &ok, ready], "NoPassword"),
+            ("", &[&scram, &ok, ready], "NoPassword"),
+            ("x", &[&kerberos], "UnsupportedMethod"),
+            ("x", &[&sspi], "UnsupportedMethod"),
+            ("x", &[&unknown_sasl], "UnsupportedMethod"),
+            (
+                "x",
+                &[refused],
+                "Refused { sqlstate: \"53300\", message: \"too m\u{fffd}ny\" }",
+            ),
+            ("x", &[&ok, refused], "Refused"),
+            ("x", &[], "Closed"),
+            ("x", &[&ok, key], "Closed"),
+            ("x", &[&ok[..4]], "Closed"),
+            ("x", &[&ok, too_long], "Protocol"),
+            ("x", &[&ok, row, ready], "Protocol"),
+            ("x", &[ready], "Protocol"),
+            ("x", &[&md5, &md5], "Protocol"),
+            ("x", &[b"S\0\0\0\0"], "Io"),
+            // A server that asks for a proof must give its own.
+            (
+                "x",
+                &[&scram, &ok, key, ready],
+                "Protocol(\"no SASL challenge\")",
+            ),
+        ];
+        for (password, says, expected) in cases {
+            let outcome = outcome(password, ChannelBinding::Prefer, says).await;
+            assert!(outcome.starts_with(expected), "{says:?}: {outcome}");
+        }
+        for says in [&ok, &md5, &clear, &scram] {
+            let outcome = outcome("x", ChannelBinding::Require, &[says, ready]).await;
+            assert_eq!(outcome, "ChannelBinding");
+        }
+    }
+
+    /// A server that knows another password than the client's, or none, and pretends.
+    async fn impostor(last: impl FnOnce(String) -> Vec<u8>) -> String {
+        let (stream, mut server) = pair().await;
+        let pretend = async {
+            read_some(&mut server).await;
+            let offer = authentication_message(10, b"SCRAM-SHA-256\0\0");
+            server.write_all(&offer).await.unwrap();
+            let first = read_some(&mut server).await;
+            // Tag, length, mechanism, length; then the client-first-message.
+            let first = &first[5 + SCRAM_SHA_256.len() + 1 + 4..];
+            let verifier = Verifier::from_password("secret", 16);
+            let secret = MockSecret::random();
+            let (challenge, state) = AwaitFirst::new("anna", Some(&verifier), &secret, None)
+                .handle(SCRAM_SHA_256, first)
+                .unwrap();
+            let challenge = authentication_message(11, challenge.as_bytes());
+            server.write_all(&challenge).await.unwrap();
+            let proof = read_some(&mut server).await;
+            let server_final = state.handle(&proof[5..]).unwrap();
+            server.write_all(&last(server_final)).await.unwrap();
+            let _ = server.read(&mut [0]).await;
+        };
+        let client = log_in(stream, "secret", ChannelBinding::Prefer);
+        let (outcome, ()) = tokio::join!(client, pretend);
+        outcome
+    }
+
+    async fn read_some(server: &mut TcpStream) -> Vec<u8> {
+        let mut bytes = vec![0; 4096];
+        let length = server.read(&mut bytes).await.unwrap();
+        bytes.truncate(length);
+        bytes
+    }
+
+    #[tokio::test]
+    async fn the_server_must_prove_itself() {
+        let ok = authentication_message(0, &[]);
+        let ready = b"Z\0\0\0\x05I";
+        let with = |server_final: &str| {
+            let proof = authentication_message(12, server_final.as_bytes());
+            [&proof, &ok, &ready[..]].concat()
+        };
+        let outcome = impostor(|proof| with(&proof)).await;
+        assert_eq!(outcome, "ready after 0");
+        let outcome = impostor(|_| with(&format!("v={}=", "A".repeat(43)))).await;
+        assert!(outcome.starts_with("Scram"), "{outcome}");
+        let outcome = impostor(|_| with("e=other-error")).await;
+        assert!(outcome.starts_with("Scram"), "{outcome}");
+        let outcome = impostor(|_| [&ok, &ready[..]].concat()).await;
+        assert_eq!(outcome, "Protocol(\"no proof from the server\")");
     }
 }
