@@ -130,3 +130,156 @@ fn initial_response(body: &[u8]) -> Result<(&str, &[u8]), Refusal> {
 fn violation(message: &str) -> Refusal {
     Refusal::fatal(SqlState::PROTOCOL_VIOLATION, message)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use postgres_protocol::authentication::sasl::{ChannelBinding, ScramSha256};
+    use postgres_protocol::message::frontend::{sasl_initial_response, sasl_response};
+    use tokio::io::AsyncReadExt;
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::wire::startup::Protocol;
+
+    async fn pair() -> (TcpStream, Socket) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap());
+        let (client, server) = tokio::join!(client, listener.accept());
+        (client.unwrap(), Socket::Tcp(server.unwrap().0))
+    }
+
+    fn startup(time: Duration) -> Startup {
+        Startup {
+            user: "anna".to_owned(),
+            database: "shop".to_owned(),
+            parameters: Vec::new(),
+            protocol: Protocol::V3_0,
+            deadline: Instant::now() + time,
+        }
+    }
+
+    /// Authenticates a client that says this and closes; gives the outcome and what the client was told.
+    async fn outcome(says: &[u8]) -> (Result<(), StartupError>, Vec<u8>) {
+        let (mut client, mut server) = pair().await;
+        client.write_all(says).await.unwrap();
+        client.shutdown().await.unwrap();
+        let startup = startup(Duration::from_secs(5));
+        let verifier = Verifier::from_password("secret", 16);
+        let secret = MockSecret::random();
+        let outcome = authenticate(&mut server, &startup, Some(&verifier), &secret).await;
+        drop(server);
+        let mut told = Vec::new();
+        client.read_to_end(&mut told).await.unwrap();
+        (outcome, told)
+    }
+
+    fn response(body: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(body.len() + 4).unwrap();
+        [b"p", &length.to_be_bytes()[..], body].concat()
+    }
+
+    #[tokio::test]
+    async fn what_is_no_sasl_is_refused_with_the_reason() {
+        let too_long = [&b"p\0\0\x04\x05"[..], &[b'x'; 1025]].concat();
+        let cases: &[(Vec<u8>, &str)] = &[
+            (b"Q\0\0\0\x04".to_vec(), "message type 81"),
+            (b"p\0\0\0\x03".to_vec(), "invalid message length"),
+            (b"p\xff\xff\xff\xff".to_vec(), "invalid message length"),
+            (too_long, "invalid message length"),
+            (response(b""), "malformed SASLInitialResponse"),
+            (response(b"SCRAM-SHA-256"), "malformed SASLInitialResponse"),
+            (
+                response(b"SCRAM-SHA-256\0"),
+                "malformed SASLInitialResponse",
+            ),
+            (
+                response(b"SCRAM-SHA-256\0\xff\xff\xff\xff"),
+                "malformed SASLInitialResponse",
+            ),
+            (
+                response(b"SCRAM-SHA-256\0\0\0\0\x02abc"),
+                "malformed SASLInitialResponse",
+            ),
+            (
+                response(b"SCRAM-SHA-1\0\0\0\0\x03n,,"),
+                "invalid SASL authentication mechanism",
+            ),
+            (
+                response(b"SCRAM-SHA-256-PLUS\0\0\0\0\x03n,,"),
+                "invalid SASL authentication mechanism",
+            ),
+            (
+                response(b"SCRAM-SHA-256\0\0\0\0\x03n,,"),
+                "malformed SCRAM message",
+            ),
+        ];
+        for (says, expected) in cases {
+            let (outcome, told) = outcome(says).await;
+            assert!(matches!(outcome, Err(StartupError::Refused(_))), "{says:?}");
+            let told = String::from_utf8_lossy(&told);
+            assert!(told.contains(expected), "{says:?}: {told}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_that_leaves_is_no_error_to_be_told() {
+        for says in [&b""[..], b"p", b"p\0\0\0\x20SCRAM"] {
+            let (outcome, told) = outcome(says).await;
+            assert!(matches!(outcome, Err(StartupError::Closed)), "{says:?}");
+            assert_eq!(told, b"R\0\0\0\x17\0\0\0\x0aSCRAM-SHA-256\0\0");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_that_hesitates_is_told_that_it_was_too_long() {
+        let (mut client, mut server) = pair().await;
+        let startup = startup(Duration::from_millis(50));
+        let secret = MockSecret::random();
+        let outcome = authenticate(&mut server, &startup, None, &secret).await;
+        assert!(
+            matches!(outcome, Err(StartupError::TimedOut)),
+            "{outcome:?}"
+        );
+        drop(server);
+        let mut told = Vec::new();
+        client.read_to_end(&mut told).await.unwrap();
+        let told = String::from_utf8_lossy(&told);
+        assert!(told.contains("C57014\0Mcanceling authentication"), "{told}");
+    }
+
+    #[tokio::test]
+    async fn what_comes_behind_the_proof_stays_unread() {
+        let (mut client, mut server) = pair().await;
+        let startup = startup(Duration::from_secs(5));
+        let verifier = Verifier::from_password("secret", 16);
+        let secret = MockSecret::random();
+        let serve = async {
+            authenticate(&mut server, &startup, Some(&verifier), &secret)
+                .await
+                .unwrap();
+            let mut rest = [0; 5];
+            server.read_exact(&mut rest).await.unwrap();
+            rest
+        };
+        let talk = async {
+            let mut scram = ScramSha256::new(b"secret", ChannelBinding::unsupported());
+            let mut buffer = BytesMut::new();
+            sasl_initial_response("SCRAM-SHA-256", scram.message(), &mut buffer).unwrap();
+            client.write_all(&buffer).await.unwrap();
+            let mut heard = vec![0; 24];
+            client.read_exact(&mut heard).await.unwrap();
+            heard = Vec::with_capacity(1024);
+            client.read_buf(&mut heard).await.unwrap();
+            scram.update(&heard[9..]).unwrap();
+            buffer.clear();
+            sasl_response(scram.message(), &mut buffer).unwrap();
+            buffer.extend_from_slice(b"Q1234");
+            client.write_all(&buffer).await.unwrap();
+        };
+        let (rest, ()) = tokio::join!(serve, talk);
+        assert_eq!(&rest, b"Q1234");
+    }
+}
