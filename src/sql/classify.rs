@@ -62,8 +62,10 @@ fn statement(text: &str, tokens: &[Token]) -> Statement {
         _ => {
             let mut behind = cursor;
             behind.advance();
-            let kind = other(&word, behind);
-            plain(kind, survey)
+            let mut statement = plain(other(&word, behind), survey);
+            // CALL's arguments are analysed with it, DO has none.
+            statement.facts.optimizable = word == "call";
+            statement
         }
     }
 }
@@ -106,9 +108,8 @@ fn other(word: &str, cursor: Cursor<'_>) -> Kind {
 
 /// A kind with the walk's facts; what it writes is not for kinds that are no DML.
 fn plain(kind: Kind, survey: Survey) -> Statement {
-    let optimizable = false;
     let facts = Facts {
-        optimizable,
+        optimizable: false,
         writes: Vec::new(),
         ..survey.facts
     };

@@ -200,7 +200,8 @@ mod tests {
 
     #[test]
     fn edits_are_made_in_the_order_of_their_places() {
-        let cases: &[(&[(Range<usize>, &str)], &str)] = &[
+        type Case = (&'static [(Range<usize>, &'static str)], &'static str);
+        let cases: &[Case] = &[
             (&[], "abcdef"),
             (&[(4..5, "E"), (0..1, "AA"), (2..2, "-")], "AAb-cdEf"),
             (&[(2..2, "1"), (2..2, "2")], "ab12cdef"),

@@ -10,6 +10,7 @@ pub mod functions;
 mod keywords;
 pub mod lexer;
 mod purity;
+pub mod relations;
 pub mod rewrite;
 mod settings;
 pub mod split;

@@ -65,10 +65,10 @@ impl<'a> Walk<'a> {
                 }
                 self.word(at, token);
             }
-            TokenKind::QuotedIdentifier | TokenKind::UnicodeIdentifier => {
-                if self.is_symbol(at + 1, b'(') {
-                    self.call(at, token);
-                }
+            TokenKind::QuotedIdentifier | TokenKind::UnicodeIdentifier
+                if self.is_symbol(at + 1, b'(') =>
+            {
+                self.call(at, token);
             }
             TokenKind::Symbol(b'(') => {
                 let before_expression =
@@ -108,7 +108,7 @@ impl<'a> Walk<'a> {
                 let locks = ["update", "no", "share", "key"];
                 self.found.effect |= locks.iter().any(|lock| self.is_word(at + 1, lock));
             }
-            4 if self.is_word(at, "into") => self.into_table(at),
+            4 if self.is_word(at, "into") => self.select_into(at),
             4 if self.is_word(at, "skip") && self.is_word(at + 1, "locked") => {
                 self.found.facts.skip_locked = true;
             }
@@ -126,7 +126,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn into_table(&mut self, at: usize) {
+    fn select_into(&mut self, at: usize) {
         if at > 0 && (self.is_word(at - 1, "insert") || self.is_word(at - 1, "merge")) {
             return;
         }

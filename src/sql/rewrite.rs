@@ -1,1 +1,12 @@
-//! See [`super`].
+//! Mechanical rewrites: functions of a statement's text that yield [`Edit`](super::edit::Edit)s, for callers that decide
+//! whether to make them.
+//!
+//! The sandbox's transaction began long ago, so `now()` would stand still. [`now_edits`] makes a statement read the
+//! virtual transaction's start from the setting [`NOW_SETTING`] instead, and [`insert_default_edits`] writes out the
+//! column defaults that would call `now()` out of reach.
+
+mod insert;
+mod now;
+
+pub use insert::{NowDefault, insert_default_edits};
+pub use now::{NOW_SETTING, now_edits};

@@ -290,8 +290,11 @@ pub(super) fn create(cursor: &Cursor<'_>) -> Kind {
     temporary |= name.as_ref().and_then(|name| name.schema.as_deref()) == Some("pg_temp");
     let mut on_commit = OnCommit::PreserveRows;
     while !cursor.at_end() {
-        if cursor.parens().is_some() {
-            continue;
+        if cursor.is_symbol(b'(') {
+            match cursor.parens() {
+                Some(_) => continue,
+                None => break,
+            }
         }
         if cursor.eat_words(&["on", "commit"]) {
             on_commit = if cursor.eat_word("drop") {
@@ -321,8 +324,11 @@ pub(super) fn is_create_as(cursor: &Cursor<'_>) -> bool {
     let mut cursor = cursor.clone();
     let mut is_table = false;
     while !cursor.at_end() {
-        if cursor.parens().is_some() {
-            continue;
+        if cursor.is_symbol(b'(') {
+            match cursor.parens() {
+                Some(_) => continue,
+                None => break,
+            }
         }
         if cursor.is_word("as") {
             return is_table;

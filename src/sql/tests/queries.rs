@@ -189,6 +189,7 @@ fn facts() {
         "explain select 1",
         "declare c cursor for select 1",
         "create table t as select 1",
+        "call p(1)",
         "delete from t",
     ] {
         assert!(facts(text).optimizable, "{text}");

@@ -1,0 +1,300 @@
+//! Writes the defaults that call `now()` into the INSERTs that leave them to Postgres.
+
+use std::ops::Range;
+
+use crate::sql::cursor::Cursor;
+use crate::sql::edit::Edit;
+use crate::sql::lexer::{self, Token, TokenKind};
+use crate::sql::statement::{Name, RelationName};
+
+/// A column whose default is `now()` or one of its kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NowDefault {
+    /// The column.
+    pub column: String,
+    /// The expression to write in the default's place.
+    pub expression: String,
+}
+
+/// Edits that give each INSERT of the statement the defaults that `defaults` knows for its table: a column that the list
+/// leaves out is appended to the list and to every row, an explicit `DEFAULT` is replaced, and `DEFAULT VALUES`
+/// becomes a list and a row.
+///
+/// Left alone: INSERT … SELECT, an INSERT without a column list, one with OVERRIDING, and rows that do not fit their list.
+pub fn insert_default_edits(
+    text: &str,
+    defaults: &dyn Fn(&RelationName) -> Vec<NowDefault>,
+) -> Vec<Edit> {
+    let tokens = lexer::significant(text);
+    let mut edits = Vec::new();
+    let mut cursor = Cursor::new(text, &tokens);
+    while !cursor.at_end() {
+        if !cursor.eat_words(&["insert", "into"]) {
+            cursor.advance();
+            continue;
+        }
+        // Whether it was understood or not, the search goes on behind what was read: rows hold no INSERT.
+        if let Some(insert) = insert(&mut cursor) {
+            let defaults = defaults(&insert.table);
+            if !defaults.is_empty() {
+                edits.extend(insert.edits(&defaults));
+            }
+        }
+    }
+    edits
+}
+
+/// An INSERT, as far as its defaults need it.
+struct Insert {
+    table: RelationName,
+    source: Source,
+}
+
+enum Source {
+    /// DEFAULT VALUES: the place of both words.
+    Defaults(Range<usize>),
+    /// A column list, the place of its closing parenthesis, and the rows.
+    Rows {
+        columns: Vec<Name>,
+        list_end: usize,
+        rows: Vec<Row>,
+    },
+}
+
+/// A row of VALUES: its values' places, and whether each is the word DEFAULT; the place of its closing parenthesis.
+struct Row {
+    values: Vec<(Range<usize>, bool)>,
+    end: usize,
+}
+
+impl Insert {
+    fn edits(&self, defaults: &[NowDefault]) -> Vec<Edit> {
+        let mut edits = Vec::new();
+        match &self.source {
+            Source::Defaults(range) => {
+                let columns: Vec<String> = defaults
+                    .iter()
+                    .map(|default| quoted(&default.column))
+                    .collect();
+                let values: Vec<&str> = defaults
+                    .iter()
+                    .map(|default| default.expression.as_str())
+                    .collect();
+                let list = format!("({}) VALUES ({})", columns.join(", "), values.join(", "));
+                edits.push(Edit::new(range.clone(), list));
+            }
+            Source::Rows {
+                columns,
+                list_end,
+                rows,
+            } => {
+                for default in defaults {
+                    let written = columns
+                        .iter()
+                        .position(|column| column.value == default.column);
+                    match written {
+                        Some(at) => {
+                            edits.extend(rows.iter().filter_map(|row| replaced(row, at, default)))
+                        }
+                        None => {
+                            let column = format!(", {}", quoted(&default.column));
+                            edits.push(Edit::new(*list_end..*list_end, column));
+                            let value = format!(", {}", default.expression);
+                            edits.extend(
+                                rows.iter()
+                                    .map(|row| Edit::new(row.end..row.end, value.clone())),
+                            );
+                        }
+                    }
+                }
+            }
+        }
+        edits
+    }
+}
+
+/// The edit for an explicit DEFAULT in that column.
+fn replaced(row: &Row, column: usize, default: &NowDefault) -> Option<Edit> {
+    let (range, is_default) = row.values.get(column)?;
+    is_default.then(|| Edit::new(range.clone(), default.expression.clone()))
+}
+
+fn quoted(column: &str) -> String {
+    format!("\"{}\"", column.replace('"', "\"\""))
+}
+
+/// The INSERT whose table's name begins here.
+fn insert(cursor: &mut Cursor<'_>) -> Option<Insert> {
+    let table = cursor.relation()?;
+    if cursor.eat_word("as") {
+        cursor.name()?;
+    }
+    if cursor.is_word("default") && cursor.is_word_ahead(1, "values") {
+        let start = cursor.here().start;
+        cursor.advance();
+        let range = start..cursor.here().end;
+        return Some(Insert {
+            table,
+            source: Source::Defaults(range),
+        });
+    }
+    let (columns, list_end) = columns(cursor)?;
+    if !cursor.eat_word("values") {
+        return None;
+    }
+    let mut rows = vec![row(cursor)?];
+    while cursor.eat_symbol(b',') {
+        rows.push(row(cursor)?);
+    }
+    // Anything else makes the rows part of a larger query (UNION, ORDER BY …).
+    let ends = cursor.at_end()
+        || cursor.is_any_word(&["on", "returning"])
+        || cursor.is_symbol(b')')
+        || cursor.is_symbol(b';');
+    let fits = rows.iter().all(|row| row.values.len() == columns.len());
+    (ends && fits).then_some(Insert {
+        table,
+        source: Source::Rows {
+            columns,
+            list_end,
+            rows,
+        },
+    })
+}
+
+/// `(name [, …])` and the place of its closing parenthesis; a column with a subscript or a field is left alone.
+fn columns(cursor: &mut Cursor<'_>) -> Option<(Vec<Name>, usize)> {
+    if !cursor.eat_symbol(b'(') {
+        return None;
+    }
+    let mut columns = vec![cursor.name()?];
+    while cursor.eat_symbol(b',') {
+        columns.push(cursor.name()?);
+    }
+    let end = cursor.here().start;
+    cursor.eat_symbol(b')').then_some((columns, end))
+}
+
+/// `(value [, …])`.
+fn row(cursor: &mut Cursor<'_>) -> Option<Row> {
+    if !cursor.eat_symbol(b'(') {
+        return None;
+    }
+    let mut row = Row {
+        values: Vec::new(),
+        end: 0,
+    };
+    let mut value: Option<(Range<usize>, bool)> = None;
+    let mut depth = 0_usize;
+    while let Some(token) = cursor.peek() {
+        let is_end = depth == 0 && token.kind == TokenKind::Symbol(b')');
+        if is_end || (depth == 0 && token.kind == TokenKind::Symbol(b',')) {
+            row.values.push(value.take()?);
+            row.end = token.start;
+            cursor.advance();
+            if is_end {
+                return Some(row);
+            }
+            continue;
+        }
+        match token.kind {
+            TokenKind::Symbol(b'(' | b'[') => depth += 1,
+            TokenKind::Symbol(b')' | b']') => depth = depth.checked_sub(1)?,
+            _ => {}
+        }
+        value = Some(extended(value, token, cursor.is_word("default")));
+        cursor.advance();
+    }
+    None
+}
+
+/// The value with one more token: it is DEFAULT only as its only word.
+fn extended(
+    value: Option<(Range<usize>, bool)>,
+    token: &Token,
+    is_default: bool,
+) -> (Range<usize>, bool) {
+    match value {
+        None => (token.span(), is_default),
+        Some((range, _)) => (range.start..token.end, false),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sql::edit::Edits;
+
+    fn edited(text: &str) -> String {
+        let mut edits = Edits::new();
+        let found = insert_default_edits(text, &|table| {
+            let column = |column: &str, expression: &str| NowDefault {
+                column: column.to_owned(),
+                expression: expression.to_owned(),
+            };
+            match table.name.as_str() {
+                "t" | "T x" => vec![column("made", "NOW"), column("Se\"en", "DAY")],
+                _ => Vec::new(),
+            }
+        });
+        edits.extend(found).unwrap();
+        edits.apply(text).unwrap().text
+    }
+
+    #[test]
+    fn defaults_are_written_out() {
+        let cases: &[(&str, &str)] = &[
+            (
+                "insert into t (a) values (1)",
+                "insert into t (a, \"made\", \"Se\"\"en\") values (1, NOW, DAY)",
+            ),
+            (
+                "INSERT INTO s.\"T x\" AS y (a, b) VALUES (f(1, 2), '('), (ARRAY[3, 4], DEFAULT) ON CONFLICT (a) DO NOTHING RETURNING *",
+                "INSERT INTO s.\"T x\" AS y (a, b, \"made\", \"Se\"\"en\") VALUES (f(1, 2), '(', NOW, DAY), \
+                 (ARRAY[3, 4], DEFAULT, NOW, DAY) ON CONFLICT (a) DO NOTHING RETURNING *",
+            ),
+            (
+                "insert into t (Made, \"Se\"\"en\", a) values (default, $1, default), ($2, DEFAULT, 1)",
+                "insert into t (Made, \"Se\"\"en\", a) values (NOW, $1, default), ($2, DAY, 1)",
+            ),
+            (
+                "insert into t (a, \"Se\"\"en\") values (1, default)",
+                "insert into t (a, \"Se\"\"en\", \"made\") values (1, DAY, NOW)",
+            ),
+            (
+                "insert into t default values returning a",
+                "insert into t (\"made\", \"Se\"\"en\") VALUES (NOW, DAY) returning a",
+            ),
+            (
+                "with x as (insert into t (a) values (1) returning a) insert into u (a) values (2)",
+                "with x as (insert into t (a, \"made\", \"Se\"\"en\") values (1, NOW, DAY) returning a) insert into u (a) values (2)",
+            ),
+            (
+                "prepare p as insert into t (a) values ($1)",
+                "prepare p as insert into t (a, \"made\", \"Se\"\"en\") values ($1, NOW, DAY)",
+            ),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(edited(text), *expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn other_inserts_stay() {
+        for text in [
+            "insert into u (a) values (1)",
+            "insert into t values (1)",
+            "insert into t (a) select 1",
+            "insert into t (a) overriding user value values (1)",
+            "insert into t (a[1]) values (1)",
+            "insert into t (a, b) values (1)",
+            "insert into t (a) values (1) union values (2)",
+            "insert into t (a) values (1",
+            "insert into t (a) values ()",
+            "insert into t (",
+            "select 'insert into t (a) values (1)'",
+        ] {
+            assert_eq!(edited(text), text);
+        }
+    }
+}
