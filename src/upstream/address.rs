@@ -52,7 +52,8 @@ pub enum Host {
 pub enum SslMode {
     /// No TLS.
     Disable,
-    /// TLS if the server has it; any certificate. The default.
+    /// TLS if the server has it; any certificate. The default. Unlike libpq, a handshake that fails is an
+    /// error and not a reason to try without.
     Prefer,
     /// TLS; any certificate, unless `sslrootcert` is given: then as `verify-ca`.
     Require,

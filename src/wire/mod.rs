@@ -6,7 +6,7 @@ pub mod frontend;
 
 pub mod authenticate;
 pub mod options;
-mod packet;
+pub mod packet;
 pub mod scram;
 pub mod socket;
 pub mod startup;
