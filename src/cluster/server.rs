@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::Options;
 use super::binaries::Binaries;
@@ -28,7 +28,7 @@ read -r pid < "$2/postmaster.pid"
 if [ "$pid" = "$1" ]; then
     kill -INT "$pid"
     tries=0
-    while kill -0 "$pid" && [ "$tries" -lt 100 ]; do
+    while [ -e "$2/postmaster.pid" ] && [ "$tries" -lt 100 ]; do
         sleep 0.1
         tries=$((tries + 1))
     done
@@ -208,7 +208,8 @@ pub(super) fn stop_leftover(data: &Path) -> Result<(), Error> {
     };
     for (signal, limit) in [(Signal::INT, FAST_LIMIT), (Signal::QUIT, IMMEDIATE_LIMIT)] {
         let _ = kill_process(pid, signal);
-        if wait_until(limit, || test_kill_process(pid).is_err()) {
+        // Asked anew each time: where nobody reaps it, its pid stays, but it is no server any more.
+        if wait_until(limit, || leftover(data) != Some(pid)) {
             return Ok(());
         }
     }
