@@ -6,11 +6,17 @@ use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{WebPkiServerVerifier, verify_server_cert_signed_by_trust_anchor};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{
+    CryptoProvider, verify_tls12_signature, verify_tls13_signature,
+    verify_tls13_signature_with_raw_key,
+};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+};
+use x509_cert::der::{Decode, Encode};
 
 use super::address::{Address, SslMode, SslRoot};
 use crate::wire::tls::ALPN;
@@ -96,6 +102,8 @@ fn load_roots(root: &SslRoot) -> Result<RootCertStore, TrustError> {
 }
 
 /// `prefer` and `require`: the traffic is encrypted, the server's identity is not checked.
+///
+/// That the server holds the certificate's key is checked here as well: channel binding relies on it.
 #[derive(Debug)]
 struct AnyCertificate {
     provider: Arc<CryptoProvider>,
@@ -106,37 +114,6 @@ struct AnyCertificate {
 struct AnyHost {
     roots: RootCertStore,
     provider: Arc<CryptoProvider>,
-}
-
-/// The handshake's signature is always checked: it proves that the server holds the certificate's key.
-macro_rules! verify_signatures {
-    () => {
-        fn verify_tls12_signature(
-            &self,
-            message: &[u8],
-            certificate: &CertificateDer<'_>,
-            signature: &DigitallySignedStruct,
-        ) -> Result<HandshakeSignatureValid, rustls::Error> {
-            let algorithms = &self.provider.signature_verification_algorithms;
-            verify_tls12_signature(message, certificate, signature, algorithms)
-        }
-
-        fn verify_tls13_signature(
-            &self,
-            message: &[u8],
-            certificate: &CertificateDer<'_>,
-            signature: &DigitallySignedStruct,
-        ) -> Result<HandshakeSignatureValid, rustls::Error> {
-            let algorithms = &self.provider.signature_verification_algorithms;
-            verify_tls13_signature(message, certificate, signature, algorithms)
-        }
-
-        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-            self.provider
-                .signature_verification_algorithms
-                .supported_schemes()
-        }
-    };
 }
 
 impl ServerCertVerifier for AnyCertificate {
@@ -151,7 +128,37 @@ impl ServerCertVerifier for AnyCertificate {
         Ok(ServerCertVerified::assertion())
     }
 
-    verify_signatures!();
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signature, algorithms)
+    }
+
+    /// By the bare key, so that certificates of version 1 do, too: `openssl x509 -req` makes them when it is
+    /// given no extensions, and they are common on database servers. (Over TLS 1.2 rustls refuses them.)
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let key = x509_cert::Certificate::from_der(certificate)
+            .and_then(|parsed| parsed.tbs_certificate.subject_public_key_info.to_der())
+            .map_err(|_| rustls::Error::from(CertificateError::BadEncoding))?;
+        let key = SubjectPublicKeyInfoDer::from(key);
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature_with_raw_key(message, &key, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
 }
 
 impl ServerCertVerifier for AnyHost {
@@ -175,5 +182,91 @@ impl ServerCertVerifier for AnyHost {
         Ok(ServerCertVerified::assertion())
     }
 
-    verify_signatures!();
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signature, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, KeyPair};
+    use rustls::ServerConfig;
+    use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+    use rustls::sign::{CertifiedKey, SingleCertAndKey};
+    use tokio_rustls::{TlsAcceptor, TlsConnector};
+    use x509_cert::Version;
+
+    use super::*;
+
+    /// Shakes hands under `sslmode=prefer` with a server that shows this certificate and signs with this key.
+    async fn shake_hands(certificate: Vec<u8>, key: &KeyPair) -> Result<(), String> {
+        let provider = rustls::crypto::ring::default_provider();
+        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let key = provider.key_provider.load_private_key(key).unwrap();
+        let shown = CertifiedKey::new(vec![certificate.into()], key);
+        let server = ServerConfig::builder_with_provider(provider.into())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(SingleCertAndKey::from(shown)));
+        let address: Address = "postgres://anna@localhost/shop".parse().unwrap();
+        let client = client_config(&address).unwrap().unwrap();
+        let (near, far) = tokio::io::duplex(64 * 1024);
+        let name = ServerName::try_from("localhost").unwrap();
+        let (near, _far) = tokio::join!(
+            TlsConnector::from(Arc::new(client)).connect(name, near),
+            TlsAcceptor::from(Arc::new(server)).accept(far)
+        );
+        near.map(|_| ()).map_err(|error| error.to_string())
+    }
+
+    fn self_signed() -> (Vec<u8>, KeyPair) {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(["elsewhere".to_owned()]).unwrap();
+        (params.self_signed(&key).unwrap().der().to_vec(), key)
+    }
+
+    #[tokio::test]
+    async fn prefer_takes_any_certificate_but_not_without_its_key() {
+        let (certificate, key) = self_signed();
+        assert_eq!(shake_hands(certificate.clone(), &key).await, Ok(()));
+        let (_, other_key) = self_signed();
+        let error = shake_hands(certificate, &other_key).await.unwrap_err();
+        assert!(error.contains("BadSignature"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn prefer_takes_certificates_of_version_1() {
+        let (certificate, key) = self_signed();
+        let mut certificate = x509_cert::Certificate::from_der(&certificate).unwrap();
+        certificate.tbs_certificate.version = Version::V1;
+        certificate.tbs_certificate.extensions = None;
+        let certificate = certificate.to_der().unwrap();
+        assert_eq!(shake_hands(certificate.clone(), &key).await, Ok(()));
+        let (_, other_key) = self_signed();
+        let error = shake_hands(certificate, &other_key).await.unwrap_err();
+        assert!(error.contains("BadSignature"), "{error}");
+    }
 }
