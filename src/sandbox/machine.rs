@@ -307,6 +307,14 @@ impl Machine {
         self.stack.len()
     }
 
+    /// Whether anything with an effect happened in the client's open scope.
+    pub fn changed_by(&self, client: ClientId) -> bool {
+        self.open_scope(client)
+            .and_then(|index| self.scopes.get(index))
+            .and_then(|scope| self.stack.get(scope.bottom))
+            .is_some_and(|bottom| bottom.at.effects != self.now.effects)
+    }
+
     /// Whether the client has an open scope.
     pub fn has_scope(&self, client: ClientId) -> bool {
         self.open_scope(client).is_some()

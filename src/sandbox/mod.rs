@@ -1,5 +1,11 @@
 //! A developer's uncommittable world on one upstream: virtual transactions, who holds the floor, what is
 //! shared by its clients, and when it ends.
 
+pub mod advisory;
+pub mod catalog;
 pub mod machine;
+pub mod mailbox;
+pub mod registry;
+pub mod settings;
 pub mod view;
+pub mod world;

@@ -1,0 +1,128 @@
+//! The end of a virtual transaction.
+
+use super::expect::{Expect, Own};
+use super::{Session, Stop};
+use crate::sandbox::machine::ScopeKind;
+use crate::sql::statement::OnCommit;
+use crate::upstream::command::Command;
+use crate::wire::frontend::{self, Target};
+use bytes::Bytes;
+
+impl Session {
+    /// Plans a virtual COMMIT: what Postgres does at its own, done to the savepoint.
+    pub(super) async fn plan_commit(&mut self) -> Result<(), Stop> {
+        let id = self.id;
+        let Some((machine, view)) = &mut self.planned else { return Ok(()) };
+        if machine.has_scope(id) {
+            // From here on an error fails the whole transaction, and the client is in none.
+            machine.become_kind(id, ScopeKind::Implicit);
+            let mut undone = view.clone();
+            undone.rolled_back();
+            let kept = std::mem::replace(view, undone);
+            let machine = machine.clone();
+            self.push_advance();
+            self.planned = Some((machine, kept));
+            self.push_commit_work().await?;
+            if let Some((machine, _)) = &mut self.planned {
+                let ops = machine.commit(id);
+                self.push_ops(ops)?;
+            }
+        }
+        self.close_portals()?;
+        self.queue.push_back(Expect::Committed);
+        self.plan_view().committed();
+        self.push_advance();
+        Ok(())
+    }
+
+    /// Plans a virtual ROLLBACK.
+    pub(super) fn plan_rollback(&mut self) -> Result<(), Stop> {
+        if let Some((machine, view)) = &mut self.planned {
+            view.rolled_back();
+            let ops = machine.rollback(self.id);
+            self.push_ops(ops)?;
+        } else {
+            self.view.rolled_back();
+        }
+        self.portals.clear();
+        self.queue.push_back(Expect::RolledBack);
+        self.push_advance();
+        Ok(())
+    }
+
+    /// Ends the implicit transaction, if one is open.
+    pub(super) async fn end_implicit(&mut self) -> Result<(), Stop> {
+        let open = match &self.planned {
+            Some((machine, view)) => view.block.is_none() && machine.has_scope(self.id),
+            None => false,
+        };
+        let view = self.planned.as_ref().map_or(&self.view, |(_, view)| view);
+        let waits = view.block.is_none() && (!view.notifications.is_empty() || view.listens != self.listening);
+        if open || waits { self.plan_commit().await } else { Ok(()) }
+    }
+
+    async fn push_commit_work(&mut self) -> Result<(), Stop> {
+        let id = self.id;
+        let (changed, closes, temporary) = match &self.planned {
+            Some((machine, view)) => (
+                machine.changed_by(id),
+                view.cursors.values().filter(|c| !c.hold).map(|c| c.upstream.clone()).collect::<Vec<_>>(),
+                view.on_commit.clone(),
+            ),
+            None => return Ok(()),
+        };
+        if changed {
+            if self.world()?.catalog.stale {
+                self.refresh_catalog().await?;
+            }
+            let catalog = &self.world()?.catalog;
+            if catalog.has_deferrable() {
+                let (all, deferred) = (catalog.deferrable(), catalog.initially_deferred());
+                self.push_own(&Command::CheckConstraints(all), Own::Nothing)?;
+                if !deferred.is_empty() {
+                    self.push_own(&Command::DeferConstraints(deferred), Own::Nothing)?;
+                }
+            }
+        }
+        for name in closes {
+            self.push_own(&Command::CloseCursor(name), Own::Nothing)?;
+        }
+        if changed {
+            for (name, action) in temporary.iter() {
+                let command = match action {
+                    OnCommit::Drop => Command::DropTemporary(name.clone()),
+                    OnCommit::DeleteRows => Command::EmptyTemporary(name.clone()),
+                    OnCommit::PreserveRows => continue,
+                };
+                self.push_own(&command, Own::Nothing)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads again what the schema asks for; all before it must have been answered.
+    pub(super) async fn refresh_catalog(&mut self) -> Result<(), Stop> {
+        self.catalog_rows.clear();
+        self.push_own(&Command::Catalog, Own::Catalog)?;
+        self.exchange(false).await?;
+        let rows = std::mem::take(&mut self.catalog_rows);
+        if !self.skipping {
+            self.world()?.catalog = crate::sandbox::catalog::Catalog::from_rows(&rows);
+        }
+        Ok(())
+    }
+
+    /// The client's portals end with its transaction.
+    pub(super) fn close_portals(&mut self) -> Result<(), Stop> {
+        let names: Vec<Bytes> =
+            self.portals.drain().map(|(_, portal)| portal.upstream).filter(|name| !name.is_empty()).collect();
+        if names.is_empty() || self.floor.is_none() {
+            return Ok(());
+        }
+        for name in names {
+            frontend::close(&mut self.world()?.link.out, Target::Portal, &name);
+            self.queue.push_back(Expect::Close { forward: false });
+        }
+        Ok(())
+    }
+}

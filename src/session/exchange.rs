@@ -1,0 +1,568 @@
+//! The exchange with the upstream: what was planned is written, and the answers are carried over to the
+//! client, each against what was expected.
+
+use super::expect::{Complete, Expect, Own, Rows};
+use super::{ClientError, Session, Stop, end_reason};
+use crate::error::{Refusal, SqlState};
+use crate::audit::EndReason;
+use crate::upstream::link::LinkError;
+use crate::wire::backend::{self, Fields, Status};
+use crate::wire::frame::{self, HEADER};
+use crate::wire::frontend::{self, Target};
+use bytes::{Buf, Bytes, BytesMut};
+use std::time::Duration;
+
+/// A statement that takes longer is looked at: does it wait for somebody's lock?
+const SLOW: Duration = Duration::from_millis(500);
+
+impl Session {
+    /// Sends what was planned, with a Sync or a Flush, and waits until all of it is answered.
+    pub(super) async fn exchange(&mut self, sync: bool) -> Result<(), Stop> {
+        if self.floor.is_some() {
+            let open_portal = std::mem::take(&mut self.open_portal);
+            let planned_something = !self.queue.is_empty();
+            let world = self.world()?;
+            if sync {
+                if open_portal {
+                    frontend::close(&mut world.link.out, Target::Portal, b"");
+                    self.queue.push_back(Expect::Close { forward: false });
+                }
+                let world = self.world()?;
+                frontend::sync(&mut world.link.out);
+                self.queue.push_back(Expect::Sync { forward: true });
+            } else if planned_something {
+                frontend::flush(&mut world.link.out);
+            }
+        } else if sync {
+            self.queue.push_back(Expect::Sync { forward: true });
+        }
+        if sync {
+            return self.finish_exchange().await;
+        }
+        let result = self.carry().await;
+        if let Err(Stop::Ended(reason)) = result {
+            self.break_off(reason);
+        }
+        result
+    }
+
+    /// Waits for the answers up to the Sync that has been sent, and gives the floor back.
+    pub(super) async fn finish_exchange(&mut self) -> Result<(), Stop> {
+        match self.carry().await {
+            Err(Stop::Ended(reason)) => {
+                self.break_off(reason);
+                Err(Stop::Ended(reason))
+            }
+            Err(stop) => Err(stop),
+            Ok(()) => {
+                self.skipping = false;
+                self.planned = None;
+                self.lock_watch = None;
+                self.release_floor().await;
+                Ok(())
+            }
+        }
+    }
+
+    /// Reads and carries over until nothing more is expected.
+    async fn carry(&mut self) -> Result<(), Stop> {
+        loop {
+            self.settle_local();
+            if self.queue.is_empty() {
+                return Ok(());
+            }
+            if self.floor.is_none() {
+                // Nothing was sent upstream, so that only a Sync of our own can be left.
+                self.ready_without_upstream();
+                continue;
+            }
+            if !self.carry_one().await? {
+                self.wait_for_upstream().await?;
+            }
+            self.client.flush_if_much().await?;
+        }
+    }
+
+    /// Carries over what has been read. False when more must be read first.
+    async fn carry_one(&mut self) -> Result<bool, Stop> {
+        if self.row_remaining > 0 {
+            return Ok(self.pass_row());
+        }
+        let front_forwards_rows =
+            matches!(self.queue.front(), Some(Expect::Execute { rows: Rows::Forward, .. }));
+        let world = match &mut self.floor {
+            Some(floor) => floor.world()?,
+            None => return Err(Stop::Ended(EndReason::UpstreamLost)),
+        };
+        let link = &mut world.link;
+        let Some(header) = frame::peek(&link.input).map_err(|_| Stop::Ended(EndReason::UpstreamLost))? else {
+            return Ok(false);
+        };
+        if matches!(header.tag, b'D' | b'd') && front_forwards_rows {
+            self.row_remaining = header.total;
+            return Ok(self.pass_row());
+        }
+        if link.input.len() < header.total {
+            return Ok(false);
+        }
+        let message = link.input.split_to(header.total);
+        self.on_message(header.tag, message).await?;
+        Ok(true)
+    }
+
+    /// A row goes on as it is; one that is larger than the buffer piece by piece. False when more must be
+    /// read first.
+    fn pass_row(&mut self) -> bool {
+        let Some(Ok(world)) = self.floor.as_mut().map(|floor| floor.world()) else { return false };
+        let input = &mut world.link.input;
+        let n = self.row_remaining.min(input.len());
+        if let Some(bytes) = input.get(..n) {
+            self.client.out.extend_from_slice(bytes);
+        }
+        input.advance(n);
+        self.row_remaining -= n;
+        self.row_remaining == 0
+    }
+
+    async fn wait_for_upstream(&mut self) -> Result<(), Stop> {
+        let watching = self.lock_watch.is_some();
+        let Some(floor) = &mut self.floor else { return Err(Stop::Ended(EndReason::UpstreamLost)) };
+        let link = &mut floor.world()?.link;
+        let result = if watching {
+            link.progress().await
+        } else {
+            match tokio::time::timeout(SLOW, link.progress()).await {
+                Ok(result) => result,
+                Err(_) => {
+                    // The client should see what has come so far, and somebody should look who is in the way.
+                    self.lock_watch = Some(self.context.registry.watch_locks(&self.sandbox));
+                    self.client.flush().await?;
+                    return Ok(());
+                }
+            }
+        };
+        result.map_err(|error| {
+            tracing::warn!(sandbox = %self.sandbox.key.name, %error, "upstream connection lost");
+            Stop::Ended(end_reason(&error))
+        })
+    }
+
+    async fn on_message(&mut self, tag: u8, message: BytesMut) -> Result<(), Stop> {
+        match tag {
+            b'N' => {
+                if !matches!(self.queue.front(), Some(Expect::Own(_))) {
+                    self.client.out.extend_from_slice(&message);
+                }
+                return Ok(());
+            }
+            b'S' => return Ok(self.on_parameter_status(&message)),
+            // Upstream notifications cannot come: LISTEN never reaches it.
+            b'A' | b'K' | b'R' => return Ok(()),
+            b'E' => return self.on_error(message),
+            _ => {}
+        }
+        match (self.queue.front_mut(), tag) {
+            (Some(Expect::Parse { forward, .. }), b'1')
+            | (Some(Expect::Bind { forward }), b'2')
+            | (Some(Expect::Close { forward }), b'3') => {
+                if *forward {
+                    self.client.out.extend_from_slice(&message);
+                }
+                self.queue.pop_front();
+            }
+            (Some(Expect::Describe { .. }), b't') => self.client.out.extend_from_slice(&message),
+            (Some(Expect::Describe { no_data, .. }), b'n') => {
+                if *no_data {
+                    self.client.out.extend_from_slice(&message);
+                }
+                self.queue.pop_front();
+            }
+            (Some(Expect::Describe { .. }), b'T') => {
+                self.client.out.extend_from_slice(&message);
+                self.queue.pop_front();
+            }
+            (Some(Expect::Execute { rows: Rows::Hold, .. }), b'D') => self.held.extend_from_slice(&message),
+            (Some(Expect::Execute { complete, .. }), b'C') => {
+                match *complete {
+                    Complete::Forward => self.client.out.extend_from_slice(&message),
+                    Complete::Tag(tag) => backend::command_complete(&mut self.client.out, tag),
+                    Complete::Hold(None) => self.held.extend_from_slice(&message),
+                    Complete::Hold(Some(tag)) => backend::command_complete(&mut self.held, tag),
+                }
+                self.queue.pop_front();
+            }
+            (Some(Expect::Execute { .. }), b's' | b'I') => {
+                self.client.out.extend_from_slice(&message);
+                self.queue.pop_front();
+            }
+            (Some(Expect::Execute { .. }), b'H' | b'c') => self.client.out.extend_from_slice(&message),
+            (Some(Expect::Execute { .. }), b'G') => {
+                self.client.out.extend_from_slice(&message);
+                self.copy_in().await?;
+            }
+            (Some(Expect::Own(_) | Expect::Poison), b'1' | b'2' | b'3') => {}
+            (Some(Expect::Own(own)), b'D') => {
+                let own = own.clone();
+                self.on_own_row(own, message);
+            }
+            (Some(Expect::Own(_)), b'C' | b's' | b'I') => {
+                self.queue.pop_front();
+            }
+            (Some(Expect::Sync { forward }), b'Z') => {
+                let forward = *forward;
+                self.queue.pop_front();
+                self.on_ready(message.get(HEADER).copied(), forward)?;
+            }
+            (expected, tag) => {
+                tracing::error!(?expected, tag = %char::from(tag), "an answer of the upstream was not expected");
+                return Err(Stop::Ended(EndReason::UpstreamLost));
+            }
+        }
+        Ok(())
+    }
+
+    /// What needs no answer is done when its turn comes.
+    fn settle_local(&mut self) {
+        loop {
+            match self.queue.front() {
+                Some(
+                    Expect::Emit(_)
+                    | Expect::EmitHeld
+                    | Expect::Origin(_)
+                    | Expect::Advance(_)
+                    | Expect::Committed
+                    | Expect::RolledBack,
+                ) => {}
+                _ => return,
+            }
+            match self.queue.pop_front() {
+                Some(Expect::Emit(bytes)) => self.client.out.extend_from_slice(&bytes),
+                Some(Expect::EmitHeld) => {
+                    let held = self.held.split();
+                    self.client.out.extend_from_slice(&held);
+                }
+                Some(Expect::Origin(origin)) => self.origin = origin,
+                Some(Expect::Advance(state)) => {
+                    let (machine, view) = *state;
+                    self.view = view;
+                    if let Some(Ok(world)) = self.floor.as_mut().map(|floor| floor.world()) {
+                        world.machine = machine;
+                        self.tell_lost();
+                    }
+                }
+                Some(Expect::Committed) => self.committed(),
+                Some(Expect::RolledBack) => self.rolled_back(),
+                _ => {}
+            }
+        }
+    }
+
+    fn committed(&mut self) {
+        let notifications = std::mem::take(&mut self.view.notifications);
+        self.listening = self.view.listens.clone();
+        self.sandbox.set_listens(self.id, self.listening.clone());
+        if !notifications.is_empty() {
+            self.sandbox.notify(self.login.process, &notifications);
+        }
+        self.sandbox.advisory.end_transaction(self.id);
+        self.sandbox.set_exclusive(self.id, false);
+    }
+
+    fn rolled_back(&mut self) {
+        self.sandbox.advisory.end_transaction(self.id);
+        self.sandbox.set_exclusive(self.id, false);
+    }
+
+    /// Clients whose acknowledged work has just been undone are told, and so is this one.
+    fn tell_lost(&mut self) {
+        let Some(Ok(world)) = self.floor.as_mut().map(|floor| floor.world()) else { return };
+        let lost = world.machine.take_lost();
+        if let Some((machine, _)) = &mut self.planned {
+            machine.take_lost();
+        }
+        for expect in &mut self.queue {
+            if let Expect::Advance(state) = expect {
+                state.0.take_lost();
+            }
+        }
+        if !lost.is_empty() {
+            self.sandbox.taint(self.id, &lost);
+            self.context.tainted(&self.login, &self.sandbox.key);
+        }
+    }
+
+    fn on_parameter_status(&mut self, message: &[u8]) {
+        let mut fields = message.get(HEADER..).unwrap_or_default().split(|byte| *byte == 0);
+        let (Some(name), Some(value)) = (fields.next(), fields.next()) else { return };
+        let name = String::from_utf8_lossy(name).into_owned();
+        let value = String::from_utf8_lossy(value).into_owned();
+        if matches!(name.as_str(), "in_hot_standby" | "default_transaction_read_only") {
+            return;
+        }
+        if self.reported.get(&name) != Some(&value) {
+            self.client.out.extend_from_slice(message);
+            self.reported.insert(name, value);
+        }
+    }
+
+    fn on_own_row(&mut self, own: Own, message: BytesMut) {
+        let body = message.get(HEADER..).unwrap_or_default();
+        let value = backend::first_column(body).map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+        match own {
+            Own::Nothing => {}
+            Own::Reported(name) => {
+                if let Some(value) = value {
+                    self.reported.insert(name, value);
+                }
+            }
+            Own::Advisory => self.captured = value,
+            Own::Notify => self.on_notify(value.unwrap_or_default()),
+            Own::Catalog => {
+                let mut row = message;
+                row.advance(HEADER);
+                self.catalog_rows.push(row);
+            }
+            Own::Setting { name, local } => {
+                self.each_state(|machine, view| {
+                    machine.installed(&name, value.clone());
+                    match &value {
+                        Some(value) => view.settings.set(&name, value.clone(), local),
+                        None => {
+                            view.settings.reset(&name);
+                        }
+                    }
+                });
+            }
+        }
+    }
+
+    fn on_notify(&mut self, hex: String) {
+        let decode = |hex: &str| -> String {
+            let digits: Vec<u8> = hex.bytes().filter_map(|b| char::from(b).to_digit(16).map(|d| d as u8)).collect();
+            let bytes: Vec<u8> = digits.chunks_exact(2).map(|pair| pair.iter().fold(0, |acc, d| acc * 16 + d)).collect();
+            String::from_utf8_lossy(&bytes).into_owned()
+        };
+        let (channel, payload) = hex.split_once(',').unwrap_or((&hex, ""));
+        let pair = (decode(channel), decode(payload));
+        self.each_state(|_, view| {
+            let notifications = std::sync::Arc::make_mut(&mut view.notifications);
+            if !notifications.contains(&pair) {
+                notifications.push(pair.clone());
+            }
+        });
+    }
+
+    /// Applies to what is reached and to all that is planned what could not be known before.
+    fn each_state(&mut self, mut change: impl FnMut(&mut crate::sandbox::machine::Machine, &mut crate::sandbox::view::View)) {
+        if let Some(Ok(world)) = self.floor.as_mut().map(|floor| floor.world()) {
+            change(&mut world.machine, &mut self.view);
+        }
+        if let Some((machine, view)) = &mut self.planned {
+            change(machine, view);
+        }
+        for expect in &mut self.queue {
+            if let Expect::Advance(state) = expect {
+                change(&mut state.0, &mut state.1);
+            }
+        }
+    }
+
+    fn on_ready(&mut self, byte: Option<u8>, forward: bool) -> Result<(), Stop> {
+        let status = byte.and_then(Status::from_byte);
+        let world = self.world()?;
+        match status {
+            Some(Status::Transaction) => {}
+            Some(Status::Failed) => {
+                if !world.machine.is_failed() {
+                    world.machine.fail();
+                }
+            }
+            Some(Status::Idle) | None => {
+                tracing::error!("the upstream left its transaction; the sandbox ends");
+                return Err(Stop::Ended(EndReason::TransactionLost));
+            }
+        }
+        if forward {
+            self.deliver_mail();
+            let status = self.view.status();
+            backend::ready(&mut self.client.out, status);
+        }
+        Ok(())
+    }
+
+    fn ready_without_upstream(&mut self) {
+        if let Some(Expect::Sync { forward: true }) = self.queue.pop_front() {
+            if let Some((_, view)) = self.planned.take() {
+                self.view = view;
+            }
+            self.deliver_mail();
+            let status = self.view.status();
+            backend::ready(&mut self.client.out, status);
+        }
+    }
+
+    /// An error of the upstream: everything planned behind it does not happen.
+    fn on_error(&mut self, message: BytesMut) -> Result<(), Stop> {
+        let mut body = message;
+        body.advance(HEADER);
+        let mut fields = Fields::parse(body.freeze());
+        if matches!(fields.get(b'V').or_else(|| fields.get(b'S')), Some(b"FATAL" | b"PANIC")) {
+            tracing::warn!(code = %fields.text(b'C'), "the upstream ended a sandbox's connection");
+            return Err(Stop::Ended(EndReason::UpstreamLost));
+        }
+        let poison = matches!(self.queue.front(), Some(Expect::Poison));
+        let own = matches!(self.queue.front(), Some(Expect::Own(_)));
+        if !poison {
+            self.map_error(&mut fields, own);
+            fields.write(&mut self.client.out, b'E');
+        }
+        self.forget_planned();
+        Ok(())
+    }
+
+    /// Forgets all that was planned beyond what has been reached, up to the Sync.
+    pub(super) fn forget_planned(&mut self) {
+        self.held.clear();
+        self.origin = None;
+        self.open_portal = false;
+        let mut sync = None;
+        for expect in std::mem::take(&mut self.queue) {
+            match expect {
+                Expect::Parse { id, registers, .. } => {
+                    if let Some(name) = registers {
+                        self.statements.remove(&name);
+                    }
+                    if let Ok(world) = self.world() {
+                        world.link.prepared.remove(&id);
+                    }
+                }
+                Expect::Sync { .. } => sync = Some(expect),
+                _ => {}
+            }
+        }
+        self.skipping = sync.is_none();
+        self.queue.extend(sync);
+        if let Some(block) = self.view.block_mut() {
+            block.failed = true;
+        }
+        if let Ok(world) = self.world() {
+            world.link.unnamed = None;
+            world.machine.fail();
+        }
+        self.planned = None;
+        if self.view.block.is_none() {
+            self.portals.clear();
+            self.view.notifications = Default::default();
+            self.rolled_back();
+        }
+    }
+
+    /// Makes an error of the upstream read as if the client had asked it directly.
+    fn map_error(&mut self, fields: &mut Fields, own: bool) {
+        if let Some(origin) = &self.origin {
+            if let Ok(position) = fields.text(b'P').parse::<usize>() {
+                let position = origin.sendable.original_position(position) + origin.offset;
+                fields.set(b'P', position.to_string());
+            }
+        }
+        let statements = &self.statements;
+        let cursors = &self.view.cursors;
+        fields.for_each_text(|text| {
+            let text = std::str::from_utf8(text).ok()?;
+            let mut changed = text.contains("devinprod_").then(|| text.to_owned())?;
+            for (name, cursor) in cursors.iter() {
+                changed = changed.replace(&cursor.upstream, name);
+            }
+            for (name, prepared) in statements {
+                if let (Ok(name), Ok(upstream)) = (std::str::from_utf8(name), std::str::from_utf8(&prepared.upstream)) {
+                    if !upstream.is_empty() {
+                        changed = changed.replace(upstream, name);
+                    }
+                }
+            }
+            Some(changed.into_bytes())
+        });
+        let code = fields.text(b'C');
+        let holder = self.lock_watch.take().and_then(|watch| watch.found());
+        match code.as_str() {
+            "55P03" | "40P01" | "57014" => {
+                if let Some(holder) = holder {
+                    fields.append(b'D', &format!("The lock is held by {holder}."));
+                }
+            }
+            "42501" if fields.text(b'H').is_empty() => {
+                fields.set(b'H', self.privilege_hint(&fields.text(b'M')));
+            }
+            "25006" if self.sandbox.is_read_only() => {
+                fields.set(b'H', "This upstream is served with isolation read_only: nothing can be written, not even for the time of a sandbox");
+            }
+            _ => {}
+        }
+        if own && !matches!(code.as_str(), "23503" | "23505" | "23514" | "23P01" | "23502") {
+            fields.append(b'W', "devinprod, on behalf of the statement");
+        }
+    }
+
+    fn privilege_hint(&self, message: &str) -> String {
+        if message.starts_with("must be owner") {
+            "Objects that existed before the sandbox cannot be altered in it; objects that it made itself can".to_owned()
+        } else {
+            "A sandbox runs as a developer role, which may write to tables but not reach beyond them; ask whoever runs devinprod setup if this should be allowed".to_owned()
+        }
+    }
+
+    /// The connection or the transaction is lost: the sandbox ends for all its clients.
+    pub(super) fn break_off(&mut self, reason: EndReason) {
+        if let Some(floor) = self.floor.take() {
+            floor.abandon(reason);
+        }
+        self.queue.clear();
+        self.held.clear();
+        self.origin = None;
+        self.planned = None;
+        self.open_portal = false;
+    }
+
+    /// A client's Sync: its implicit transaction ends.
+    pub(super) async fn sync(&mut self) -> Result<(), Stop> {
+        if !self.skipping {
+            self.end_implicit().await?;
+            if self.plan_view().block.is_none() {
+                self.close_portals()?;
+            }
+        }
+        self.exchange(true).await?;
+        if self.view.block.is_none() {
+            self.portals.clear();
+        }
+        Ok(())
+    }
+
+    pub(super) async fn refuse_function_call(&mut self) -> Result<(), Stop> {
+        let refusal = Refusal::error(SqlState::FEATURE_NOT_SUPPORTED, "the FunctionCall message is not supported by devinprod")
+            .detail("It calls a function by its OID, past all that reads SQL")
+            .hint("Call the function in a SELECT");
+        Err(refusal.into())
+    }
+
+    /// Bytes of a message as they are.
+    pub(super) fn emit_bytes(&mut self, bytes: &'static [u8]) {
+        if self.queue.is_empty() {
+            self.client.out.extend_from_slice(bytes);
+        } else {
+            self.queue.push_back(Expect::Emit(Bytes::from_static(bytes)));
+        }
+    }
+}
+
+impl From<LinkError> for Stop {
+    fn from(error: LinkError) -> Self {
+        Self::Ended(end_reason(&error))
+    }
+}
+
+impl From<std::io::Error> for Stop {
+    fn from(error: std::io::Error) -> Self {
+        Self::Client(ClientError::Io(error))
+    }
+}

@@ -1,0 +1,112 @@
+//! What a session expects next from its upstream, in order, and what it does with it.
+
+use crate::sandbox::machine::Machine;
+use crate::sandbox::view::View;
+use crate::session::prepared::Origin;
+use bytes::Bytes;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// One thing to come, or one thing to do when all before it has come.
+#[derive(Debug)]
+pub enum Expect {
+    /// ParseComplete of a client's statement.
+    Parse {
+        /// The client is told.
+        forward: bool,
+        /// The statement that it prepares: undone here if it never comes.
+        id: u64,
+        /// The client's name, if this Parse made it.
+        registers: Option<Bytes>,
+    },
+    /// BindComplete.
+    Bind {
+        /// The client is told.
+        forward: bool,
+    },
+    /// CloseComplete.
+    Close {
+        /// The client is told.
+        forward: bool,
+    },
+    /// ParameterDescription, where `parameters`, then RowDescription or NoData.
+    Describe {
+        /// Of a statement, not of a portal.
+        parameters: bool,
+        /// A simple Query has no NoData.
+        no_data: bool,
+    },
+    /// Rows and the end of an Execute.
+    Execute {
+        /// What becomes of the rows.
+        rows: Rows,
+        /// What becomes of the CommandComplete.
+        complete: Complete,
+    },
+    /// ParseComplete, BindComplete, rows and CommandComplete of a command of ours.
+    Own(Own),
+    /// ReadyForQuery.
+    Sync {
+        /// The client is due one as well.
+        forward: bool,
+    },
+    /// An error that we made on purpose.
+    Poison,
+    /// Bytes for the client, in their turn.
+    Emit(Bytes),
+    /// The CommandComplete that was held back.
+    EmitHeld,
+    /// A statement of the client begins (Some) or ends: whose errors these are.
+    Origin(Option<Arc<Origin>>),
+    /// This state has been reached.
+    Advance(Box<(Machine, View)>),
+    /// The virtual transaction has ended well: deliver what waited for that.
+    Committed,
+    /// The virtual transaction has ended badly.
+    RolledBack,
+}
+
+/// See [`Expect::Execute`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rows {
+    /// To the client.
+    Forward,
+    /// Kept whole, for the proxy to change (one row).
+    Hold,
+}
+
+/// See [`Expect::Execute`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Complete {
+    /// To the client as it is.
+    Forward,
+    /// To the client under another tag.
+    Tag(&'static str),
+    /// Held until [`Expect::EmitHeld`], perhaps under another tag.
+    Hold(Option<&'static str>),
+}
+
+/// What a command of ours answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Own {
+    /// Nothing of interest.
+    Nothing,
+    /// A setting's value after a statement that set it.
+    Setting {
+        /// Its name.
+        name: String,
+        /// SET LOCAL
+        local: bool,
+    },
+    /// A setting that the client is told of at login.
+    Reported(String),
+    /// The arguments of an advisory call.
+    Advisory,
+    /// The arguments of a pg_notify call.
+    Notify,
+    /// A row of the catalog.
+    Catalog,
+}
+
+/// The queue.
+pub type Expects = VecDeque<Expect>;

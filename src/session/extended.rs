@@ -1,0 +1,343 @@
+//! The extended protocol: Parse, Bind, Describe, Execute, Close.
+
+use super::expect::{Complete, Expect, Rows};
+use super::prepared::{Origin, Portal, Prepared, Source, TextEncoding, next_id};
+use super::{Session, Stop};
+use crate::error::{Refusal, SqlState};
+use crate::plan::{Action, Plan};
+use crate::sql::statement::{Copy, Kind};
+use crate::wire::backend::{self, BIND_COMPLETE, CLOSE_COMPLETE, EMPTY_QUERY, PARSE_COMPLETE};
+use crate::wire::frontend::{self, Frontend, Target};
+use bytes::Bytes;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+impl Session {
+    /// One message of the extended protocol.
+    pub(super) async fn extended(&mut self, message: Frontend) -> Result<(), Stop> {
+        match message {
+            Frontend::Parse { name, text, types } => self.parse(name, &text, types).await,
+            Frontend::Bind { portal, statement, tail } => self.bind(portal, &statement, tail).await,
+            Frontend::Describe { target: Target::Statement, name } => self.describe_statement(&name).await,
+            Frontend::Describe { target: Target::Portal, name } => self.describe_portal(&name).await,
+            Frontend::Execute { portal, max_rows } => self.execute(&portal, max_rows).await,
+            Frontend::Close { target, name } => self.close(target, &name).await,
+            _ => Ok(()),
+        }
+    }
+
+    async fn parse(&mut self, name: Bytes, text: &[u8], types: Bytes) -> Result<(), Stop> {
+        if !name.is_empty() && self.statements.contains_key(&name) {
+            let name = String::from_utf8_lossy(&name);
+            return Err(Refusal::error(
+                SqlState::DUPLICATE_PREPARED_STATEMENT,
+                format!("prepared statement \"{name}\" already exists"),
+            )
+            .into());
+        }
+        let (text, encoding) = TextEncoding::decode(text);
+        let pieces = crate::sql::split::split(&text);
+        let plan = match pieces.as_slice() {
+            [] => self.context.plans.plan(""),
+            // The whole text, so that positions in errors and the text in logs are the client's own.
+            [_] => self.context.plans.plan(&text),
+            _ => {
+                return Err(Refusal::error(
+                    SqlState::SYNTAX_ERROR,
+                    "cannot insert multiple commands into a prepared statement",
+                )
+                .into());
+            }
+        };
+        self.check_runnable(&plan)?;
+        let prepared = self.prepare(&plan, encoding, &name, types).await?;
+        if matches!(prepared.source, Source::Parse { .. }) {
+            self.write_parse(&prepared, Some(name.clone()))?;
+        } else {
+            self.emit_bytes(PARSE_COMPLETE);
+        }
+        self.statements.insert(name, prepared);
+        Ok(())
+    }
+
+    /// A plan as a statement that can be prepared on any upstream.
+    async fn prepare(
+        &mut self,
+        plan: &Arc<Plan>,
+        encoding: TextEncoding,
+        name: &Bytes,
+        types: Bytes,
+    ) -> Result<Arc<Prepared>, Stop> {
+        let sent = matches!(plan.action, Action::Forward(_) | Action::Advisory(_) | Action::NotifyCall);
+        if sent {
+            self.enter(plan).await?;
+        }
+        let edits = self.session_edits(plan)?;
+        let edits = [edits, self.name_edits(plan)?].concat();
+        let (source, sendable) = match plan.sendable(edits) {
+            Some(sendable) => {
+                let text = Bytes::from(encoding.bytes(sendable.text()));
+                (Source::Parse { text, types }, sendable)
+            }
+            None => {
+                return Ok(Arc::new(Prepared {
+                    id: next_id(),
+                    plan: plan.clone(),
+                    upstream: Bytes::new(),
+                    source: Source::Emulated,
+                    origin: None,
+                }));
+            }
+        };
+        if let (Kind::Prepare { name, .. }, Source::Parse { text, .. }) = (&plan.statement.kind, &source) {
+            let origin = Arc::new(Origin { sendable: sendable.clone(), offset: 0 });
+            self.register_sql_prepare(plan, name.value.clone(), text, &origin);
+        }
+        let upstream = if name.is_empty() { Bytes::new() } else { self.fresh_name("s").into() };
+        Ok(Arc::new(Prepared {
+            id: next_id(),
+            plan: plan.clone(),
+            upstream,
+            source,
+            origin: Some(Arc::new(Origin { sendable, offset: 0 })),
+        }))
+    }
+
+    fn write_parse(&mut self, prepared: &Arc<Prepared>, registers: Option<Bytes>) -> Result<(), Stop> {
+        let Source::Parse { text, types } = &prepared.source else { return Ok(()) };
+        self.push_origin(prepared.origin.clone());
+        let link = &mut self.world()?.link;
+        if prepared.upstream.is_empty() {
+            link.unnamed = Some(prepared.id);
+        } else {
+            link.prepared.insert(prepared.id);
+        }
+        frontend::parse(&mut link.out, &prepared.upstream, text, types);
+        self.queue.push_back(Expect::Parse { forward: registers.is_some(), id: prepared.id, registers });
+        Ok(())
+    }
+
+    async fn bind(
+        &mut self,
+        name: Bytes,
+        statement: &Bytes,
+        tail: Bytes,
+    ) -> Result<(), Stop> {
+        let prepared = self.find_statement(statement)?;
+        if !name.is_empty() && self.portals.contains_key(&name) {
+            let name = String::from_utf8_lossy(&name);
+            return Err(Refusal::error(SqlState::DUPLICATE_CURSOR, format!("cursor \"{name}\" already exists")).into());
+        }
+        self.check_runnable(&prepared.plan)?;
+        let mut portal = Portal { prepared: prepared.clone(), tail, upstream: Bytes::new() };
+        if matches!(prepared.source, Source::Emulated) {
+            if frontend::bind_values(&portal.tail) != Some(0) {
+                let message = "bind message supplies parameters, but the prepared statement requires 0";
+                return Err(Refusal::error(SqlState::PROTOCOL_VIOLATION, message).into());
+            }
+            self.emit_bytes(BIND_COMPLETE);
+            self.portals.insert(name, portal);
+            return Ok(());
+        }
+        self.enter(&prepared.plan).await?;
+        self.push_origin(prepared.origin.clone());
+        self.ensure_executable(&prepared)?;
+        if let Some(forward) = self.effective_forward(&prepared.plan) {
+            self.before(&forward)?;
+        }
+        // Commands of ours may have taken the unnamed statement.
+        self.ensure_prepared(&prepared)?;
+        if !runs_at_once(&name, &self.pending) {
+            portal.upstream = self.fresh_name("p").into();
+        }
+        let link = &mut self.world()?.link;
+        frontend::bind(&mut link.out, &portal.upstream, &prepared.upstream, &portal.tail);
+        self.queue.push_back(Expect::Bind { forward: true });
+        if let Some(old) = self.portals.insert(name, portal) {
+            self.close_upstream_portal(&old.upstream)?;
+        }
+        Ok(())
+    }
+
+    async fn describe_statement(&mut self, name: &Bytes) -> Result<(), Stop> {
+        let prepared = self.find_statement(name)?;
+        if matches!(prepared.source, Source::Emulated) {
+            self.emit_bytes(backend::NO_PARAMETERS);
+            self.emit_description(&prepared.plan);
+            return Ok(());
+        }
+        self.enter(&prepared.plan).await?;
+        self.push_origin(prepared.origin.clone());
+        self.ensure_prepared(&prepared)?;
+        frontend::describe(&mut self.world()?.link.out, Target::Statement, &prepared.upstream);
+        self.queue.push_back(Expect::Describe { parameters: true, no_data: true });
+        Ok(())
+    }
+
+    async fn describe_portal(&mut self, name: &Bytes) -> Result<(), Stop> {
+        let portal = self.find_portal(name)?;
+        if matches!(portal.prepared.source, Source::Emulated) {
+            let plan = portal.prepared.plan.clone();
+            self.emit_description(&plan);
+            return Ok(());
+        }
+        self.enter(&portal.prepared.plan).await?;
+        self.push_origin(portal.prepared.origin.clone());
+        frontend::describe(&mut self.world()?.link.out, Target::Portal, &portal.upstream);
+        self.queue.push_back(Expect::Describe { parameters: false, no_data: true });
+        Ok(())
+    }
+
+    async fn execute(&mut self, name: &Bytes, max_rows: i32) -> Result<(), Stop> {
+        let portal = self.find_portal(name)?;
+        let plan = portal.prepared.plan.clone();
+        match &plan.action {
+            Action::Empty => self.emit_bytes(EMPTY_QUERY),
+            Action::Emulate | Action::Transaction(_) => {
+                self.check_place(&plan)?;
+                self.emulate(&plan, false).await?;
+            }
+            Action::Refuse(refusal) => return Err(refusal.clone().into()),
+            Action::Forward(_) | Action::Advisory(_) | Action::NotifyCall => {
+                self.check_place(&plan)?;
+                self.enter(&plan).await?;
+                self.push_origin(portal.prepared.origin.clone());
+                frontend::execute(&mut self.world()?.link.out, &portal.upstream, max_rows);
+                self.finish_execute(&plan, false).await?;
+                if portal.upstream.is_empty() {
+                    self.portals.remove(name);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Behind the Execute of a forwarded statement, in either protocol: what is expected, and what follows.
+    /// With `hold`, the CommandComplete waits until the transaction has ended.
+    pub(super) async fn finish_execute(&mut self, plan: &Plan, hold: bool) -> Result<(), Stop> {
+        match &plan.action {
+            Action::Forward(forward) => {
+                self.open_portal = true;
+                let complete = match (hold, forward.tag) {
+                    (true, tag) => Complete::Hold(tag),
+                    (false, Some(tag)) => Complete::Tag(tag),
+                    (false, None) => Complete::Forward,
+                };
+                if let Some(notice) = &forward.notice {
+                    let notice = notice.clone();
+                    self.emit(|out| backend::refusal(out, &notice));
+                }
+                self.queue.push_back(Expect::Execute { rows: Rows::Forward, complete });
+                if matches!(plan.statement.kind, Kind::Copy(Copy::FromStdin)) {
+                    self.exchange(false).await?;
+                    if self.skipping {
+                        return Ok(());
+                    }
+                }
+                self.push_origin(None);
+                self.after(plan, forward)
+            }
+            Action::Advisory(call) => self.advisory(*call).await,
+            Action::NotifyCall => self.notify_call(hold),
+            _ => Ok(()),
+        }
+    }
+
+    async fn close(&mut self, target: Target, name: &Bytes) -> Result<(), Stop> {
+        match target {
+            Target::Statement => {
+                if let Some(prepared) = self.statements.remove(name) {
+                    self.forget_statement(&prepared).await?;
+                }
+            }
+            Target::Portal => {
+                if let Some(portal) = self.portals.remove(name) {
+                    self.close_upstream_portal(&portal.upstream)?;
+                }
+            }
+        }
+        self.emit_bytes(CLOSE_COMPLETE);
+        Ok(())
+    }
+
+    /// Drops a statement from the upstream, if it is there and the floor is held; otherwise when this client
+    /// leaves.
+    pub(super) async fn forget_statement(&mut self, prepared: &Prepared) -> Result<(), Stop> {
+        if prepared.upstream.is_empty() || matches!(prepared.source, Source::Emulated) {
+            return Ok(());
+        }
+        self.take_floor(true).await?;
+        let link = &mut self.world()?.link;
+        if link.prepared.remove(&prepared.id) {
+            frontend::close(&mut link.out, Target::Statement, &prepared.upstream);
+            self.queue.push_back(Expect::Close { forward: false });
+        }
+        Ok(())
+    }
+
+    fn close_upstream_portal(&mut self, upstream: &Bytes) -> Result<(), Stop> {
+        if !upstream.is_empty() && self.floor.is_some() {
+            frontend::close(&mut self.world()?.link.out, Target::Portal, upstream);
+            self.queue.push_back(Expect::Close { forward: false });
+        }
+        Ok(())
+    }
+
+    pub(super) fn find_statement(&self, name: &Bytes) -> Result<Arc<Prepared>, Stop> {
+        self.statements.get(name).cloned().ok_or_else(|| {
+            let message = if name.is_empty() {
+                "unnamed prepared statement does not exist".to_owned()
+            } else {
+                format!("prepared statement \"{}\" does not exist", String::from_utf8_lossy(name))
+            };
+            Refusal::error(SqlState::INVALID_SQL_STATEMENT_NAME, message).into()
+        })
+    }
+
+    fn find_portal(&self, name: &Bytes) -> Result<Portal, Stop> {
+        self.portals.get(name).cloned().ok_or_else(|| {
+            let message = format!("portal \"{}\" does not exist", String::from_utf8_lossy(name));
+            Refusal::error(SqlState::INVALID_CURSOR_NAME, message).into()
+        })
+    }
+
+    /// What Postgres would refuse before it looks at anything else.
+    pub(super) fn check_runnable(&mut self, plan: &Plan) -> Result<(), Stop> {
+        let in_failed_block = self.plan_view().block.as_ref().is_some_and(|block| block.failed);
+        if let Action::Refuse(refusal) = &plan.action {
+            if !in_failed_block || refusal.sqlstate == SqlState::SYNTAX_ERROR {
+                return Err(refusal.clone().into());
+            }
+        }
+        let ends_block = matches!(&plan.statement.kind, Kind::Empty) || super::transaction::runs_in_failed_block(plan);
+        if in_failed_block && !ends_block && !self.has_upstream_scope() {
+            return Err(super::transaction::failed_block().into());
+        }
+        Ok(())
+    }
+
+    /// Whether the upstream itself would answer for a failed block.
+    fn has_upstream_scope(&self) -> bool {
+        match (&self.floor, &self.planned) {
+            (Some(_), Some((machine, _))) => machine.has_scope(self.id),
+            _ => false,
+        }
+    }
+}
+
+/// Whether the portal is executed to its end in this batch and not named again, so that it may be the
+/// upstream's unnamed portal: that one is gone when anything else uses it.
+fn runs_at_once(portal: &Bytes, rest: &VecDeque<Frontend>) -> bool {
+    let mut executed = false;
+    for message in rest {
+        match message {
+            Frontend::Describe { target: Target::Portal, name } if name == portal && !executed => {}
+            Frontend::Execute { portal: name, max_rows: 0 } if name == portal && !executed => executed = true,
+            Frontend::Bind { portal: name, .. } if name == portal => return executed,
+            Frontend::Sync => return executed,
+            _ if executed => {}
+            _ => return false,
+        }
+    }
+    false
+}

@@ -1,0 +1,107 @@
+//! Prepared statements and portals as the client names them, and under which names the upstream has them.
+
+use crate::plan::{Plan, Sendable};
+use bytes::Bytes;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A statement that the client prepared. It outlives the upstream connection: it is prepared again, under
+/// the same name, wherever it is needed.
+#[derive(Debug)]
+pub struct Prepared {
+    /// Unique in the process.
+    pub id: u64,
+    /// What it is.
+    pub plan: Arc<Plan>,
+    /// The upstream's name for it; empty for the unnamed statement.
+    pub upstream: Bytes,
+    /// How it gets there.
+    pub source: Source,
+    /// For errors.
+    pub origin: Option<Arc<Origin>>,
+}
+
+/// How a statement is prepared on an upstream.
+#[derive(Debug)]
+pub enum Source {
+    /// By Parse: the text and the parameter types.
+    Parse {
+        /// The text as sent.
+        text: Bytes,
+        /// A Parse's tail.
+        types: Bytes,
+    },
+    /// By an SQL PREPARE.
+    Sql(String),
+    /// Not at all: the proxy answers.
+    Emulated,
+}
+
+/// Where a text that runs came from: maps errors back.
+#[derive(Debug)]
+pub struct Origin {
+    /// The text that was sent.
+    pub sendable: Sendable,
+    /// Characters of the client's message before this statement.
+    pub offset: usize,
+}
+
+/// A portal that the client bound.
+#[derive(Debug, Clone)]
+pub struct Portal {
+    /// What it runs.
+    pub prepared: Arc<Prepared>,
+    /// A Bind's tail.
+    pub tail: Bytes,
+    /// The upstream's name for it; empty for the unnamed portal.
+    pub upstream: Bytes,
+}
+
+/// The next statement's number.
+pub fn next_id() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// Text of a client as characters.
+///
+/// In an encoding other than UTF-8 each byte is taken as one character, so that analysis and splicing work;
+/// [`TextEncoding::bytes`] gives the same bytes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TextEncoding {
+    /// Valid UTF-8.
+    Utf8,
+    /// Anything else.
+    Bytes,
+}
+
+impl TextEncoding {
+    /// Reads a client's text.
+    pub fn decode(bytes: &[u8]) -> (String, Self) {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => (text.to_owned(), Self::Utf8),
+            Err(_) => (bytes.iter().map(|byte| char::from(*byte)).collect(), Self::Bytes),
+        }
+    }
+
+    /// The bytes to send.
+    pub fn bytes(self, text: &str) -> Vec<u8> {
+        match self {
+            Self::Utf8 => text.as_bytes().to_vec(),
+            Self::Bytes => text.chars().map(|c| u8::try_from(u32::from(c)).unwrap_or(b'?')).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_bytes_come_back_as_they_were() {
+        for bytes in [&b"SELECT 'a'"[..], "SELECT 'é'".as_bytes(), b"SELECT '\xe9\xff'"] {
+            let (text, encoding) = TextEncoding::decode(bytes);
+            assert_eq!(encoding.bytes(&text), bytes);
+        }
+    }
+}

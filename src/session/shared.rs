@@ -1,0 +1,108 @@
+//! What a session is given: who the client is, and what all sessions share.
+
+use crate::audit::{Event, EventKind, Events};
+use crate::error::{Refusal, SqlState};
+use crate::plan::PlanCache;
+use crate::sandbox::registry::Registry;
+use crate::sandbox::world::Key;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A client that is who it says it is, and may use the upstream.
+#[derive(Debug, Clone)]
+pub struct Login {
+    /// The developer.
+    pub developer: String,
+    /// The upstream's name in the configuration.
+    pub upstream: String,
+    /// The sandbox's name; None for one of its own (`devinprod.isolation=connection`).
+    pub sandbox: Option<String>,
+    /// Settings of the startup message, lower-case names, `options` included.
+    pub settings: BTreeMap<String, String>,
+    /// Where it came from.
+    pub address: SocketAddr,
+    /// The process id that it is told.
+    pub process: i32,
+}
+
+impl Login {
+    /// `application_name`, if it was given.
+    pub fn application(&self) -> &str {
+        self.settings.get("application_name").map_or("", String::as_str)
+    }
+}
+
+/// What all sessions share.
+#[derive(Debug)]
+pub struct Context {
+    /// Plans by text.
+    pub plans: PlanCache,
+    /// The sandboxes.
+    pub registry: Arc<Registry>,
+    /// Where events go.
+    pub events: Events,
+    /// The largest message of a client, in bytes.
+    pub max_message: usize,
+    /// Set off when the proxy stops.
+    pub stopping: tokio_util::sync::CancellationToken,
+}
+
+impl Context {
+    /// Records that a client was refused something.
+    pub fn refused(&self, login: &Login, key: &Key, refusal: &Refusal) {
+        let kind = EventKind::Refused {
+            sqlstate: refusal.sqlstate.0.to_owned(),
+            message: refusal.message.clone(),
+        };
+        self.report(login, key, kind);
+    }
+
+    /// Records that work which another client was told is committed was undone.
+    pub fn tainted(&self, login: &Login, key: &Key) {
+        self.report(login, key, EventKind::SandboxTainted);
+    }
+
+    /// Records that a client came or went.
+    pub fn client_event(&self, login: &Login, kind: EventKind) {
+        self.events.report(
+            Event::now(kind).developer(&login.developer).upstream(&login.upstream).client(login.address),
+        );
+    }
+
+    fn report(&self, login: &Login, key: &Key, kind: EventKind) {
+        self.events.report(
+            Event::now(kind)
+                .developer(&login.developer)
+                .upstream(&login.upstream)
+                .sandbox(&key.name)
+                .client(login.address),
+        );
+    }
+}
+
+/// A time as a setting writes it (`500`, `5s`, `2min`); plain numbers are milliseconds
+/// ([Postgres, parameter values](https://www.postgresql.org/docs/current/config-setting.html)).
+pub fn milliseconds(text: &str) -> Option<Duration> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at_checked(digits)?;
+    let number: u64 = number.parse().ok()?;
+    let factor = match unit.trim() {
+        "" | "ms" => 1,
+        "us" => return Some(Duration::from_micros(number)),
+        "s" => 1000,
+        "min" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return None,
+    };
+    Some(Duration::from_millis(number.checked_mul(factor)?))
+}
+
+/// What a client is told when the proxy stops.
+pub fn stopping() -> Refusal {
+    Refusal::fatal(SqlState::ADMIN_SHUTDOWN, "terminating connection due to administrator command")
+        .detail("devinprod is stopping; sandboxes do not outlive it")
+}

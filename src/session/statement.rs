@@ -1,0 +1,213 @@
+//! What surrounds a forwarded statement: the scope it runs in, the right to write, settings before it and
+//! settings read back after it.
+
+use super::expect::{Expect, Own};
+use super::prepared::{Origin, Prepared, Source};
+use super::{Session, Stop};
+use crate::error::{Refusal, SqlState};
+use crate::plan::{Forward, Plan};
+use crate::sandbox::machine::{Op, ScopeKind};
+use crate::sandbox::view::Cursor;
+use crate::sql::edit::Edit;
+use crate::sql::rewrite;
+use crate::sql::statement::{Kind, OnCommit};
+use crate::upstream::command::{Command, identifier};
+use crate::wire::frontend;
+use std::sync::Arc;
+
+impl Session {
+    /// Takes the floor and brings the upstream into this client's scope and settings.
+    pub(super) async fn enter(&mut self, plan: &Plan) -> Result<(), Stop> {
+        let may_overlap = !plan.statement.facts.skip_locked && !matches!(plan.statement.kind, Kind::Lock { .. });
+        self.take_floor(may_overlap).await?;
+        let Some((machine, view)) = &mut self.planned else { return Ok(()) };
+        let (kind, begun) = match view.block_mut() {
+            Some(block) => {
+                let first = !std::mem::replace(&mut block.queried, true);
+                (ScopeKind::Block, first)
+            }
+            None => (ScopeKind::Implicit, false),
+        };
+        if begun && !machine.has_scope(self.id) {
+            machine.become_kind(self.id, kind);
+        }
+        let read_only = view.is_read_only();
+        let wanted = view.settings.effective().clone();
+        let ops = machine.enter(self.id, kind, &wanted, read_only);
+        self.push_ops(ops)
+    }
+
+    /// What must come right before a statement that does this.
+    pub(super) fn before(&mut self, forward: &Forward) -> Result<(), Stop> {
+        if forward.now {
+            let ago = self.plan_view().block.as_ref().map_or(0, |block| block.begun.elapsed().as_micros());
+            self.push_own(&Command::Now(ago), Own::Nothing)?;
+        }
+        if forward.effect {
+            let Some((machine, _)) = &mut self.planned else { return Ok(()) };
+            let ops = machine.effect();
+            self.push_ops(ops)?;
+        }
+        Ok(())
+    }
+
+    /// What must come right after it.
+    pub(super) fn after(&mut self, plan: &Plan, forward: &Forward) -> Result<(), Stop> {
+        for (name, local) in &forward.captures {
+            self.push_own(&Command::Show(name.clone()), Own::Setting { name: name.clone(), local: *local })?;
+        }
+        if forward.ddl {
+            self.world()?.catalog.stale = true;
+        }
+        match &plan.statement.kind {
+            Kind::Reset(name) => {
+                if let Some((machine, view)) = &mut self.planned {
+                    machine.installed(name, None);
+                    view.settings.reset(name);
+                }
+            }
+            Kind::CreateTable { temporary: true, on_commit, name: Some(name) } if *on_commit != OnCommit::PreserveRows => {
+                let view = self.plan_view();
+                Arc::make_mut(&mut view.on_commit).insert(identifier(&name.name), *on_commit);
+            }
+            Kind::Lock { mode, .. } if crate::plan::is_exclusive(*mode) => {
+                self.sandbox.set_exclusive(self.id, true);
+            }
+            _ => {}
+        }
+        self.push_advance();
+        Ok(())
+    }
+
+    /// A statement that Postgres would refuse outside of a block, or inside of one, while the sandbox's real
+    /// transaction would let it pass.
+    pub(super) fn check_place(&mut self, plan: &Plan) -> Result<(), Stop> {
+        let in_block = self.plan_view().block.is_some() || self.implicit_block;
+        let only_in_block = |what: &str| {
+            Refusal::error(
+                SqlState::NO_ACTIVE_SQL_TRANSACTION,
+                format!("{what} can only be used in transaction blocks"),
+            )
+        };
+        let never_in_block = |what: &str| {
+            Refusal::error(
+                SqlState::ACTIVE_SQL_TRANSACTION,
+                format!("{what} cannot run inside a transaction block"),
+            )
+        };
+        let refusal = match &plan.statement.kind {
+            Kind::Lock { .. } if !in_block => Some(only_in_block("LOCK TABLE")),
+            Kind::Declare { hold: false, .. } if !in_block => Some(only_in_block("DECLARE CURSOR")),
+            Kind::Concurrently { tag, .. } if in_block && !tag.starts_with("REFRESH") => {
+                Some(never_in_block(&format!("{tag} CONCURRENTLY")))
+            }
+            Kind::Vacuum if in_block => Some(never_in_block("VACUUM")),
+            Kind::Discard(crate::sql::statement::Discard::All) if in_block => Some(never_in_block("DISCARD ALL")),
+            _ => None,
+        };
+        refusal.map_or(Ok(()), |refusal| Err(refusal.into()))
+    }
+
+    /// The edits that depend on this session: names that are its own, and defaults of the catalog.
+    pub(super) fn session_edits(&mut self, plan: &Plan) -> Result<Vec<Edit>, Stop> {
+        let mut edits = Vec::new();
+        let statement = &plan.statement;
+        match &statement.kind {
+            Kind::Declare { name, hold } => {
+                let upstream = self.fresh_name("c");
+                edits.push(Edit::new(name.span.clone(), identifier(&upstream)));
+                let cursor = Cursor { upstream, hold: *hold };
+                Arc::make_mut(&mut self.plan_view().cursors).insert(name.value.clone(), cursor);
+            }
+            Kind::Fetch { name, .. } | Kind::Close(Some(name)) => {
+                if let Some(cursor) = self.plan_view().cursors.get(&name.value) {
+                    edits.push(Edit::new(name.span.clone(), identifier(&cursor.upstream)));
+                }
+                if matches!(statement.kind, Kind::Close(_)) {
+                    Arc::make_mut(&mut self.plan_view().cursors).remove(&name.value);
+                }
+            }
+            Kind::Write if self.floor.is_some() => {
+                let catalog = &self.world()?.catalog;
+                edits.extend(rewrite::insert_default_edits(&plan.text, &|table| catalog.now_defaults(table)));
+            }
+            _ => {}
+        }
+        if let Some(name) = &statement.facts.current_of {
+            if let Some(cursor) = self.plan_view().cursors.get(&name.value) {
+                edits.push(Edit::new(name.span.clone(), identifier(&cursor.upstream)));
+            }
+        }
+        Ok(edits)
+    }
+
+    /// Makes sure that the upstream has the statement under its name.
+    pub(super) fn ensure_prepared(&mut self, prepared: &Arc<Prepared>) -> Result<(), Stop> {
+        let id = prepared.id;
+        let world = self.world()?;
+        match &prepared.source {
+            Source::Emulated => {}
+            Source::Parse { text, types } if prepared.upstream.is_empty() => {
+                if world.link.unnamed != Some(id) {
+                    world.link.unnamed = Some(id);
+                    frontend::parse(&mut world.link.out, b"", text, types);
+                    self.queue.push_back(Expect::Parse { forward: false, id, registers: None });
+                }
+            }
+            Source::Parse { text, types } => {
+                if world.link.prepared.insert(id) {
+                    frontend::parse(&mut world.link.out, &prepared.upstream, text, types);
+                    self.queue.push_back(Expect::Parse { forward: false, id, registers: None });
+                }
+            }
+            Source::Sql(text) => {
+                if world.link.prepared.insert(id) {
+                    self.push_own(&Command::Prepare(text.clone()), Own::Nothing)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the commands of some ops; when they are done, the planned state is reached.
+    pub(super) fn push_ops(&mut self, ops: Vec<Op>) -> Result<(), Stop> {
+        if ops.is_empty() {
+            return Ok(());
+        }
+        for op in ops {
+            for command in Command::of(op) {
+                self.push_own(&command, Own::Nothing)?;
+            }
+        }
+        self.push_advance();
+        Ok(())
+    }
+
+    /// Writes one command of ours.
+    pub(super) fn push_own(&mut self, command: &Command, answer: Own) -> Result<(), Stop> {
+        let world = self.world()?;
+        if world.link.write_command(command) {
+            self.open_portal = false;
+            self.queue.push_back(Expect::Own(answer));
+        }
+        Ok(())
+    }
+
+    /// The planned state is reached when all before has been answered.
+    pub(super) fn push_advance(&mut self) {
+        if let Some(planned) = &self.planned {
+            let planned = planned.clone();
+            self.queue.push_back(Expect::Advance(Box::new(planned)));
+        }
+    }
+
+    pub(super) fn push_origin(&mut self, origin: Option<Arc<Origin>>) {
+        self.queue.push_back(Expect::Origin(origin));
+    }
+
+    /// A name that no client could guess or meant.
+    pub(super) fn fresh_name(&mut self, kind: &str) -> String {
+        self.next_name += 1;
+        format!("devinprod_{kind}{}_{}_{:x}", self.id, self.next_name, rand::random::<u32>())
+    }
+}
