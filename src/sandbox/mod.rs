@@ -2,4 +2,5 @@
 //! shared by its clients, and when it ends.
 
 pub mod machine;
+pub mod settings;
 pub mod view;
