@@ -30,7 +30,7 @@ fn check(file: &ConfigFile) -> anyhow::Result<ExitCode> {
     let loaded = match Config::load(&file.path) {
         Ok(loaded) => loaded,
         Err(report) => {
-            print::note(report.to_string());
+            print::note(format!("{report}\n"));
             let problems = if report.len() == 1 {
                 "problem"
             } else {

@@ -2,11 +2,13 @@
 
 use anyhow::Context;
 use clap::Args;
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::Client;
 
 use super::Failure;
 use super::table::Rows;
 use crate::config::CONSOLE_DATABASE;
+use crate::upstream::address::{Address, Host};
+use crate::upstream::admin::admin;
 
 /// Which proxy to ask, and as whom.
 #[derive(Debug, Args)]
@@ -34,21 +36,24 @@ impl ProxyUrl {
                 "set DATABASE_URL, or give --url postgres://dev1:PASSWORD@localhost:6432/shop",
             )
         })?;
-        let mut config: tokio_postgres::Config =
-            url.parse().context("the URL of the proxy is not right")?;
-        config
-            .dbname(CONSOLE_DATABASE)
-            .application_name("devinprod");
-        let proxy = proxy_of(&config);
-        let developer = config.get_user().unwrap_or_default().to_owned();
-        let (client, connection) = config
-            .connect(NoTls)
+        let mut address: Address = connection_part(url)
+            .parse()
+            .context("the URL of the proxy is not right")?;
+        address.database = CONSOLE_DATABASE.to_owned();
+        address.application_name = Some("devinprod".to_owned());
+        if let Some((developer, _sandbox)) = address.user.split_once('+') {
+            address.user = developer.to_owned();
+        }
+        let proxy = match &address.host {
+            Host::Tcp(host) => format!("{host}:{}", address.port),
+            Host::Unix(folder) => format!("{}:{}", folder.display(), address.port),
+        };
+        let client = admin(&address)
             .await
-            .with_context(|| format!("cannot connect to the proxy at {proxy}"))?;
-        tokio::spawn(connection);
+            .with_context(|| format!("no console at {proxy}"))?;
         Ok(Console {
             client,
-            developer,
+            developer: address.user,
             proxy,
         })
     }
@@ -63,6 +68,33 @@ impl Console {
     }
 }
 
+/// An application's URL without what only its own driver or the sandbox understands (`options`, `schema`,
+/// `pool_size` …).
+fn connection_part(url: &str) -> String {
+    const OURS: [&str; 9] = [
+        "user",
+        "password",
+        "host",
+        "port",
+        "sslmode",
+        "sslrootcert",
+        "channel_binding",
+        "connect_timeout",
+        "gssencmode",
+    ];
+    let Some((place, parameters)) = url.split_once('?') else {
+        return url.to_owned();
+    };
+    let ours: Vec<&str> = parameters
+        .split('&')
+        .filter(|parameter| {
+            let name = parameter.split_once('=').map(|(name, _)| name);
+            name.is_some_and(|name| OURS.contains(&name))
+        })
+        .collect();
+    format!("{place}?{}", ours.join("&"))
+}
+
 /// The proxy's own words, with its hint where ours would stand.
 fn plain(error: tokio_postgres::Error) -> anyhow::Error {
     match error.as_db_error() {
@@ -74,12 +106,20 @@ fn plain(error: tokio_postgres::Error) -> anyhow::Error {
     }
 }
 
-fn proxy_of(config: &tokio_postgres::Config) -> String {
-    let host = match config.get_hosts().first() {
-        Some(tokio_postgres::config::Host::Tcp(host)) => host.clone(),
-        Some(tokio_postgres::config::Host::Unix(path)) => path.display().to_string(),
-        None => "localhost".to_owned(),
-    };
-    let port = config.get_ports().first().copied().unwrap_or(5432);
-    format!("{host}:{port}")
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_driver_s_own_parameters_are_left_out() {
+        for (url, expected) in [
+            ("postgres://a:b@h/d", "postgres://a:b@h/d"),
+            (
+                "postgres://a@h/d?options=-c%20devinprod.sandbox%3Dx&sslmode=require&pool_size=3&flag",
+                "postgres://a@h/d?sslmode=require",
+            ),
+        ] {
+            assert_eq!(connection_part(url), expected);
+        }
+    }
 }

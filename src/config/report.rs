@@ -58,10 +58,13 @@ pub struct Report {
 }
 
 impl Report {
+    /// In the order of the file.
     pub(super) fn new(path: &Path, text: &str, problems: &[Problem]) -> Self {
+        let mut problems: Vec<&Problem> = problems.iter().collect();
+        problems.sort_by_key(|problem| problem.span.as_ref().map(|span| span.start));
         Self {
             path: path.to_owned(),
-            rendered: problems.iter().map(|p| render(path, text, p)).collect(),
+            rendered: problems.iter().map(|problem| render(path, text, problem)).collect(),
         }
     }
 
