@@ -12,6 +12,7 @@ mod check;
 pub mod developers;
 mod raw;
 mod read;
+pub mod reload;
 mod report;
 mod units;
 
@@ -27,12 +28,10 @@ use std::time::Duration;
 use crate::error::{Refusal, SqlState};
 use crate::sandbox::settings::{Isolation, SandboxSettings, Stage};
 use crate::upstream::address::Address;
+use crate::wire::tls::ServerTls;
 use crate::wire::verifier::Verifier;
 
 pub use report::Report;
-
-/// The name of the virtual database that the proxy itself answers; no upstream may be called so.
-pub const CONSOLE_DATABASE: &str = "devinprod";
 
 /// The example that `devinprod config example` prints; a test loads it.
 pub const EXAMPLE: &str = include_str!("../docs/devinprod.example.toml");
@@ -50,18 +49,18 @@ pub struct Config {
     pub events: EventsTo,
     /// Limits of the whole proxy.
     pub limits: Limits,
-    /// The files that this came from: the configuration, the developers' file, URLs in files.
-    pub sources: Vec<PathBuf>,
+    /// The file that `devinprod developer` keeps, if there is one.
+    pub developers_file: Option<PathBuf>,
     contact: Option<String>,
 }
 
 /// Where clients connect.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Listen {
     /// The address and port.
     pub address: SocketAddr,
-    /// The certificate and key (PEM files), if TLS is offered.
-    pub tls: Option<TlsFiles>,
+    /// The certificate and key, if TLS is offered.
+    pub tls: Option<ServerTls>,
     plaintext_beyond_loopback: bool,
 }
 
@@ -70,15 +69,6 @@ impl Listen {
     pub fn accepts_plaintext_from(&self, peer: IpAddr) -> bool {
         peer.to_canonical().is_loopback() || self.plaintext_beyond_loopback
     }
-}
-
-/// PEM files.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TlsFiles {
-    /// The certificate chain, leaf first.
-    pub cert: PathBuf,
-    /// The private key.
-    pub key: PathBuf,
 }
 
 /// A database that the proxy may connect to.

@@ -6,7 +6,7 @@ use tokio_postgres::Client;
 
 use super::Failure;
 use super::table::Rows;
-use crate::config::CONSOLE_DATABASE;
+use crate::console;
 use crate::upstream::address::{Address, Host};
 use crate::upstream::admin::admin;
 
@@ -39,7 +39,7 @@ impl ProxyUrl {
         let mut address: Address = connection_part(url)
             .parse()
             .context("the URL of the proxy is not right")?;
-        address.database = CONSOLE_DATABASE.to_owned();
+        address.database = console::DATABASE.to_owned();
         address.application_name = Some("devinprod".to_owned());
         if let Some((developer, _sandbox)) = address.user.split_once('+') {
             address.user = developer.to_owned();

@@ -8,6 +8,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::{ConfigFile, block_on, print};
 use crate::audit::{Events, JsonLines, Writer};
+use crate::config::reload::Reloader;
 use crate::config::{Config, EventsTo};
 
 #[derive(Debug, Args)]
@@ -28,8 +29,9 @@ pub(super) fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
         .with_writer(std::io::stderr)
         .init();
     block_on(async move {
+        let reloader = Reloader::new(&args.config.path, &loaded.config)?;
         let (events, writer) = start_events(&loaded.config)?;
-        let served = serve(loaded.config, events).await;
+        let served = serve(loaded.config, reloader, events).await;
         writer.finished().await;
         served
     })?;
@@ -47,6 +49,6 @@ fn start_events(config: &Config) -> anyhow::Result<(Events, Writer)> {
 }
 
 /// Accepts clients until it is told to stop.
-async fn serve(_config: Config, _events: Events) -> anyhow::Result<()> {
+async fn serve(_config: Config, _reloader: Reloader, _events: Events) -> anyhow::Result<()> {
     anyhow::bail!("the server is not part of this build")
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,16 +11,16 @@ use toml::Spanned;
 
 use super::developers::{DevelopersFile, check_name};
 use super::raw::{
-    RawConfig, RawDeveloper, RawIsolation, RawLimits, RawListen, RawSandbox, RawUpstream,
+    RawConfig, RawDeveloper, RawIsolation, RawLimits, RawListen, RawSandbox, RawTls, RawUpstream,
 };
 use super::read::beside;
 use super::report::{Problem, Report, did_you_mean};
 use super::units::{Size, Span};
-use super::{
-    CONSOLE_DATABASE, Config, Developer, EventsTo, Limits, Listen, Loaded, TlsFiles, Upstream,
-};
+use super::{Config, Developer, EventsTo, Limits, Listen, Loaded, Upstream};
+use crate::console::DATABASE;
 use crate::sandbox::settings::{Isolation, Overlap, SandboxSettings, Seal};
 use crate::upstream::address::Address;
+use crate::wire::tls::{ServerTls, TlsError};
 
 /// Postgres' own limit on a message (`PQ_LARGE_MESSAGE_LIMIT`), and the least that is of any use.
 const MESSAGE_SIZES: std::ops::RangeInclusive<u64> = (64 << 10)..=((1 << 30) - 1);
@@ -41,7 +41,6 @@ pub(super) fn config(
         environment,
         problems,
         warnings: Vec::new(),
-        sources: vec![path.to_owned()],
     };
     let config = raw.and_then(|raw| check.config(raw));
     match config {
@@ -60,14 +59,14 @@ struct Check<'a> {
     environment: &'a dyn Fn(&str) -> Option<String>,
     problems: Vec<Problem>,
     warnings: Vec<Problem>,
-    sources: Vec<PathBuf>,
 }
 
 impl Check<'_> {
     fn config(&mut self, raw: RawConfig) -> Option<Config> {
         let listen = self.listen(raw.listen);
         let defaults = self.sandbox(&raw.sandbox, SandboxSettings::default());
-        let developers = self.developers(raw.developer, raw.developers_file.as_deref());
+        let developers_file = raw.developers_file.map(|file| beside(self.path, &file));
+        let developers = self.developers(raw.developer, developers_file.as_deref());
         let upstreams =
             self.upstreams(raw.upstream, &defaults, &developers, raw.contact.as_deref());
         let events = match raw.events.file {
@@ -81,7 +80,7 @@ impl Check<'_> {
             developers,
             events,
             limits,
-            sources: std::mem::take(&mut self.sources),
+            developers_file,
             contact: raw.contact,
         })
     }
@@ -105,12 +104,9 @@ impl Check<'_> {
                 }
             }
         };
-        let tls = raw.tls.map(|tls| TlsFiles {
-            cert: self.readable(&tls.cert),
-            key: self.readable(&tls.key),
-        });
+        let tls = raw.tls.as_ref().map(|tls| self.tls(tls));
         let plaintext_beyond_loopback = raw.allow_plaintext_beyond_loopback.unwrap_or(false);
-        if !address.ip().is_loopback() && tls.is_none() && !plaintext_beyond_loopback {
+        if !address.ip().is_loopback() && raw.tls.is_none() && !plaintext_beyond_loopback {
             let message =
                 format!("`{address}` can be reached from other machines, and there is no TLS");
             let problem = match &raw.address {
@@ -123,21 +119,29 @@ impl Check<'_> {
         }
         Some(Listen {
             address,
-            tls,
+            tls: tls.flatten(),
             plaintext_beyond_loopback,
         })
     }
 
-    /// A file named in the configuration, resolved; it must be there.
-    fn readable(&mut self, file: &Spanned<PathBuf>) -> PathBuf {
-        let resolved = beside(self.path, file.get_ref());
-        if let Err(error) = std::fs::File::open(&resolved) {
-            self.problems.push(Problem::at(
-                file.span(),
-                format!("{}: {error}", resolved.display()),
-            ));
+    fn tls(&mut self, raw: &RawTls) -> Option<ServerTls> {
+        let cert = beside(self.path, raw.cert.get_ref());
+        let key = beside(self.path, raw.key.get_ref());
+        match ServerTls::load(&cert, &key) {
+            Ok(tls) => Some(tls),
+            Err(error) => {
+                let at = match &error {
+                    TlsError::File { path, .. } if *path == key => raw.key.span(),
+                    TlsError::Key => raw.key.span(),
+                    _ => raw.cert.span(),
+                };
+                let reason = std::error::Error::source(&error);
+                let reason = reason.map_or(String::new(), |source| format!(": {source}"));
+                self.problems
+                    .push(Problem::at(at, format!("{error}{reason}")));
+                None
+            }
         }
-        resolved
     }
 
     fn developers(
@@ -165,8 +169,7 @@ impl Check<'_> {
                     Err(_) => {
                         self.problems.push(
                             Problem::at(password.span(), "not a SCRAM-SHA-256 verifier")
-                                .hint("a clear-text password does not belong into a file: `devinprod developer add NAME` makes the verifier")
-                                .conceal(),
+                                .hint("a clear-text password does not belong into a file: `devinprod developer add NAME` makes the verifier"),
                         );
                         continue;
                     }
@@ -181,8 +184,7 @@ impl Check<'_> {
                                 name.get_ref()
                             ),
                         )
-                        .hint("keep one of the two")
-                        .conceal(),
+                        .hint("keep one of the two"),
                     );
                     continue;
                 }
@@ -229,10 +231,7 @@ impl Check<'_> {
     }
 
     fn developers_file(&mut self, file: &Path) -> DevelopersFile {
-        let resolved = beside(self.path, file);
-        let read = DevelopersFile::read_or_empty(&resolved);
-        self.sources.push(resolved);
-        read.unwrap_or_else(|error| {
+        DevelopersFile::read_or_empty(file).unwrap_or_else(|error| {
             self.problems.push(Problem::whole(error.to_string()));
             DevelopersFile::default()
         })
@@ -313,10 +312,10 @@ impl Check<'_> {
         let text = name.get_ref();
         let problem = if text.is_empty() || text.len() > 63 || text.contains('\0') {
             Problem::at(name.span(), "a database name has 1 to 63 bytes")
-        } else if text == CONSOLE_DATABASE {
+        } else if text == DATABASE {
             Problem::at(
                 name.span(),
-                format!("`{CONSOLE_DATABASE}` is the proxy's own console"),
+                format!("`{DATABASE}` is the proxy's own console"),
             )
             .hint("choose another name: it need not be the database's real one")
         } else {
@@ -342,7 +341,6 @@ impl Check<'_> {
             (None, None, Some(file)) => {
                 let resolved = beside(self.path, file.get_ref());
                 let read = std::fs::read_to_string(&resolved);
-                self.sources.push(resolved.clone());
                 match read {
                     Ok(url) => (file.span(), url),
                     Err(error) => {

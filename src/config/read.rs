@@ -73,7 +73,6 @@ fn problem(error: &toml::de::Error) -> Problem {
         span: error.span(),
         message,
         hint,
-        conceal: false,
     }
 }
 

@@ -1,7 +1,7 @@
 //! What is wrong with a configuration file, with the source line underlined.
 //!
-//! No password may reach a terminal or a log through here: passwords in URLs and whatever is marked as
-//! concealed are printed as asterisks.
+//! No password may reach a terminal or a log through here: the value of every `password` and `url`, and the
+//! password in every URL, are printed as asterisks.
 
 use std::fmt;
 use std::ops::Range;
@@ -16,8 +16,6 @@ pub(super) struct Problem {
     pub message: String,
     /// What to do.
     pub hint: Option<String>,
-    /// The text under `span` is a secret and is not shown.
-    pub conceal: bool,
 }
 
 impl Problem {
@@ -33,17 +31,11 @@ impl Problem {
             span: None,
             message: message.into(),
             hint: None,
-            conceal: false,
         }
     }
 
     pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
-        self
-    }
-
-    pub(super) fn conceal(mut self) -> Self {
-        self.conceal = true;
         self
     }
 }
@@ -64,7 +56,10 @@ impl Report {
         problems.sort_by_key(|problem| problem.span.as_ref().map(|span| span.start));
         Self {
             path: path.to_owned(),
-            rendered: problems.iter().map(|problem| render(path, text, problem)).collect(),
+            rendered: problems
+                .iter()
+                .map(|problem| render(path, text, problem))
+                .collect(),
         }
     }
 
@@ -124,11 +119,7 @@ fn render(path: &Path, text: &str, problem: &Problem) -> String {
         Some(excerpt) => {
             let number = excerpt.number.to_string();
             let margin = " ".repeat(number.len());
-            let source = if problem.conceal {
-                excerpt.concealed()
-            } else {
-                conceal_passwords(excerpt.line)
-            };
+            let source = conceal_values(excerpt.line);
             format!(
                 "{path}:{number}:{column}: {message}\n{margin} |\n{number} | {source}\n{margin} | {indent}{underline}",
                 column = excerpt.before + 1,
@@ -166,11 +157,30 @@ impl<'a> Excerpt<'a> {
             marked: text.get(span.start..end)?.chars().count(),
         })
     }
+}
 
-    /// The line with an asterisk for every character from the mark to its end.
-    fn concealed(&self) -> String {
-        let shown: String = self.line.chars().take(self.before).collect();
-        shown + &"*".repeat(self.line.chars().count().saturating_sub(self.before))
+/// A line of the file with an asterisk for every character after `password =` and `url =`.
+fn conceal_values(line: &str) -> String {
+    let value_of = |key: &str| {
+        let (at, _) = line.match_indices(key).find(|(at, _)| {
+            let after = line.get(at + key.len()..).unwrap_or_default();
+            after
+                .trim_start_matches(['"', '\'', ' ', '\t'])
+                .starts_with('=')
+        })?;
+        Some(at + line.get(at..)?.find('=')? + 1)
+    };
+    match value_of("password")
+        .into_iter()
+        .chain(value_of("url"))
+        .min()
+    {
+        Some(at) => {
+            let (shown, value) = line.split_at_checked(at).unwrap_or(("", line));
+            let hidden = value.chars().map(|c| if c == ' ' { ' ' } else { '*' });
+            conceal_passwords(shown) + &hidden.collect::<String>()
+        }
+        None => conceal_passwords(line),
     }
 }
 
@@ -235,22 +245,22 @@ mod tests {
 
     #[test]
     fn secrets_are_not_shown() {
-        let text = "url = \"postgres://u:s3cr:e@t@h:5/d\" # postgres://v:other@h";
-        let out = shown(
-            text,
-            Problem::at(0..3, "about postgres://u:s3cret@h").hint("x://a:s3cret@b"),
-        );
-        assert!(
-            !out.contains("s3cr") && !out.contains("e@t") && !out.contains("other"),
-            "{out}"
-        );
-        assert!(out.contains("postgres://u:********@h:5/d"), "{out}");
-
-        let out = shown(
-            "password = \"hunter2\"",
-            Problem::at(11..20, "clear").conceal(),
-        );
-        assert!(out.contains("password = *********\n"), "{out}");
+        for text in [
+            "url = \"postgres://u:s3cret@h:5/d\" # and postgres://v:s3cret@h",
+            "url = \"postgres://u:s3cr:e@t@h:5/d\"",
+            "url = 's3cret",
+            "password=\"s3cret",
+            "developer = [{ name = \"a\", \"password\" = \"s3cret\" }]",
+            "# was: postgres://u:s3cret@h",
+        ] {
+            let problem = Problem::at(0..3, "about postgres://u:s3cret@h");
+            let out = shown(text, problem.hint("x://a:s3cret@b"));
+            assert!(!out.contains("s3cr") && !out.contains("e@t"), "{out}");
+        }
+        let out = shown("name = 1 # ://u:abc@h", Problem::at(0..4, "m"));
+        assert!(out.contains("name = 1 # ://u:***@h\n"), "{out}");
+        let out = shown("url_env = \"X\"", Problem::at(0..7, "m"));
+        assert!(out.contains("url_env = \"X\""), "{out}");
     }
 
     #[test]

@@ -44,7 +44,7 @@ fn config(text: &str) -> Config {
 fn a_small_file_gets_the_defaults() {
     let config = config(UPSTREAM);
     assert_eq!(config.listen.address, ([127, 0, 0, 1], 6432).into());
-    assert_eq!(config.listen.tls, None);
+    assert!(config.listen.tls.is_none());
     assert_eq!(config.events, EventsTo::Stderr);
     assert_eq!(config.limits, Limits::default());
     let shop = &config.upstreams["shop"];
@@ -128,6 +128,31 @@ fn plaintext_stays_on_loopback_unless_somebody_says_so() {
             "f.toml:2:11: `0.0.0.0:5432` can be reached from other machines",
             "hint: set `tls",
         ],
+    );
+}
+
+#[test]
+fn a_certificate_and_its_key_are_loaded() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("f.toml");
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    std::fs::write(folder.path().join("c"), made.cert.pem()).unwrap();
+    std::fs::write(folder.path().join("k"), made.signing_key.serialize_pem()).unwrap();
+    let text = format!(
+        "[listen]\naddress = \"0.0.0.0:5432\"\ntls = {{ cert = \"c\", key = \"k\" }}\n{UPSTREAM}"
+    );
+    let loaded = Config::parse(&path, &text, &|_| None).unwrap();
+    assert!(loaded.config.listen.tls.is_some());
+    let peer = [10, 0, 0, 1].into();
+    assert!(!loaded.config.listen.accepts_plaintext_from(peer));
+
+    std::fs::write(folder.path().join("k"), made.cert.pem()).unwrap();
+    let report = Config::parse(&path, &text, &|_| None).unwrap_err();
+    assert!(
+        report
+            .to_string()
+            .contains("f.toml:3:27: no usable private key"),
+        "{report}"
     );
 }
 
@@ -233,7 +258,7 @@ fn what_is_refused() {
             format!(
                 "[listen]\ntls = {{ cert = \"/nowhere/c\", key = \"/nowhere/k\" }}\n{UPSTREAM}"
             ),
-            &["/nowhere/c: No", "/nowhere/k: No"],
+            &["f.toml:2:16: cannot read /nowhere/c: No"],
         ),
         (
             format!("[listen]\naddress = \"localhost\"\n{UPSTREAM}"),
@@ -272,8 +297,8 @@ fn the_developers_file_and_the_configuration_complete_each_other() {
     assert_eq!(loaded.config.developers.len(), 2);
     assert!(loaded.config.upstreams["shop"].developers.contains("dev1"));
     assert_eq!(
-        loaded.config.sources,
-        [path.clone(), folder.path().join("who")]
+        loaded.config.developers_file,
+        Some(folder.path().join("who"))
     );
 
     std::fs::write(&path, format!("{text}password = \"{v}\"\n")).unwrap();

@@ -21,6 +21,9 @@ use crate::sandbox::settings::Isolation;
 
 pub use handler::{Visitor, serve};
 
+/// The database name that clients ask for to get here; no upstream may be called so.
+pub const DATABASE: &str = "devinprod";
+
 /// What the console asks the rest of the proxy. Every method answers for one developer only.
 #[async_trait]
 pub trait Directory: Send + Sync {

@@ -211,7 +211,9 @@ async fn hostile_bytes_end_this_connection_with_a_reason() {
         stream.write_all(bytes).await.unwrap();
         let mut answer = Vec::new();
         let read = tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut answer));
-        read.await.unwrap_or_else(|_| panic!("{bytes:?}: the connection stays open")).unwrap();
+        read.await
+            .unwrap_or_else(|_| panic!("{bytes:?}: the connection stays open"))
+            .unwrap();
         let text = String::from_utf8_lossy(&answer);
         assert!(
             text.contains("FATAL") && text.contains("08P01"),
