@@ -1,13 +1,53 @@
 //! devinprod: a Postgres wire-protocol isolation proxy.
+//!
+//! A developer's application connects to devinprod as if it were Postgres, and works on production-like data.
+//! Whatever it writes stays in a *sandbox*: one upstream transaction that is never committed, shared by all
+//! connections of the application, in which BEGIN, COMMIT and ROLLBACK are played with savepoints. What the proxy
+//! would miss, Postgres itself refuses: `devinprod setup` *seals* the database, so that a developer's role
+//! has the right to write only where COMMIT fails.
+//!
+//! ```text
+//! application ──► server ──► session ──► plan ──► sandbox ──► upstream ──► Postgres, sealed
+//!                 TLS,       frames,     what is  which       one
+//!                 SCRAM,     replies     this     savepoints, transaction
+//!                 who are    in order    statement, who has   that never
+//!                 you                    what is  the floor   ends
+//!                                        sent
+//! ```
+//!
+//! A statement's way: the [`session`] reads a message ([`wire`]) and hands its SQL to [`plan`], which looks at it
+//! ([`sql`]) and decides once what becomes of it. The [`sandbox`] turns that plan into upstream messages, in the
+//! virtual transaction of this client, as soon as the client has the floor; the [`upstream`] sends them and streams the answers
+//! back. What devinprod itself has to say to a client is an [`error::Refusal`], and what happened goes
+//! to [`audit`].
+//!
+//! The modules, from the ground up; each imports only from those above it in this list:
+//!
+//! - [`error`]: the only shape of error that a client sees from devinprod itself
+//! - [`wire`]: bytes to messages and back: framing, startup, TLS, SCRAM
+//! - [`sql`]: pure functions on SQL text: split, classify, edit in place
+//! - [`audit`]: events, and where they are written
+//! - [`upstream`]: the only place that opens a socket to Postgres
+//! - [`seal`]: what `devinprod setup` puts into a database, and how to check it
+//! - [`plan`]: from a statement to what is done with it
+//! - [`sandbox`]: virtual transactions, who holds the floor, what is shared, when it ends
+//! - [`session`]: one client
+//! - [`console`]: the virtual database `devinprod`: SHOW SANDBOXES and its like
+//! - [`config`]: `devinprod.toml`, checked; composes the settings that the modules own
+//! - [`server`]: accepts clients and hands each to where it is served
+//! - [`cluster`]: private Postgres clusters, for the demo and for tests
+//! - [`cli`]: the command line, one file per command
 
 pub mod audit;
 pub mod cli;
 pub mod cluster;
+pub mod config;
 pub mod console;
 pub mod error;
 pub mod plan;
 pub mod sandbox;
 pub mod seal;
+pub mod server;
 pub mod session;
 pub mod sql;
 pub mod upstream;

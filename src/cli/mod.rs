@@ -1,3 +1,123 @@
-//! The command line: one file per command.
+//! The command line: one file per command; `print` is the only one that prints.
 
+mod config;
+mod connect;
+mod developer;
+mod password;
 pub mod print;
+mod sandbox;
+mod serve;
+mod status;
+mod table;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+const TOUR: &str = "\
+Where to begin:
+  devinprod config example > devinprod.toml    a commented configuration to start from
+  devinprod developer add dev1                 a developer, and a password for them
+  devinprod config check                       is it all right?
+  devinprod serve                              then: psql postgres://dev1@localhost:6432/shop
+
+While it runs, `psql postgres://dev1@localhost:6432/devinprod` is the console; try HELP there.";
+
+/// Develop against production-like data, commit nothing.
+///
+/// devinprod stands between an application and Postgres. Whatever the application writes stays in a sandbox:
+/// one transaction that is never committed. The application changes one thing, its DATABASE_URL.
+#[derive(Debug, Parser)]
+#[command(name = "devinprod", version, after_help = TOUR, subcommand_required = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the upstreams that devinprod.toml names
+    Serve(serve::ServeArgs),
+    /// Check devinprod.toml, or print an example of one
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    /// Add, list, rotate and remove developers
+    #[command(subcommand)]
+    Developer(developer::DeveloperCommand),
+    /// List your sandboxes, or throw one away
+    #[command(subcommand)]
+    Sandbox(sandbox::SandboxCommand),
+    /// Say where you are and what holds there
+    Status(status::StatusArgs),
+}
+
+/// Where the configuration is.
+#[derive(Debug, Args)]
+struct ConfigFile {
+    /// The configuration file
+    #[arg(
+        long = "config",
+        value_name = "FILE",
+        env = "DEVINPROD_CONFIG",
+        default_value = "devinprod.toml"
+    )]
+    path: PathBuf,
+}
+
+impl Cli {
+    /// Runs the command, and says on standard error why it failed, if it did.
+    pub fn run(self) -> ExitCode {
+        let result = match self.command {
+            Command::Serve(args) => serve::run(args),
+            Command::Config(command) => config::run(command),
+            Command::Developer(command) => developer::run(command),
+            Command::Sandbox(command) => sandbox::run(command),
+            Command::Status(args) => status::run(args),
+        };
+        result.unwrap_or_else(|error| {
+            let hint = error
+                .downcast_ref::<Failure>()
+                .map(|failure| failure.hint.as_str());
+            print::error_with_hint(format!("{error:#}"), hint);
+            ExitCode::FAILURE
+        })
+    }
+}
+
+/// An error with what to do about it.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub(crate) struct Failure {
+    message: String,
+    hint: String,
+}
+
+impl Failure {
+    /// Both without a final period.
+    pub(crate) fn new(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            hint: hint.into(),
+        }
+    }
+}
+
+/// Runs a command that talks over the network.
+fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?
+        .block_on(future)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_commands_are_well_formed() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,1 +1,189 @@
-//! The virtual database `devinprod`.
+//! The virtual database `devinprod`: what a developer may ask the proxy itself.
+//!
+//! `psql postgres://dev1@proxy/devinprod` speaks to this module instead of Postgres. It is served with pgwire's handlers
+//! and codec, from the moment at which the client is authenticated. Each developer sees their own sandboxes
+//! and clients; the only thing they see of others is whom they wait for.
+//!
+//! The console knows nothing of how sandboxes work: it asks a [`Directory`].
+
+mod answer;
+mod bounded;
+mod command;
+mod handler;
+
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+
+use crate::error::Refusal;
+use crate::sandbox::settings::Isolation;
+
+pub use handler::{Visitor, serve};
+
+/// The database name that clients ask for to get here; no upstream may be called so.
+pub const DATABASE: &str = "devinprod";
+
+/// What the console asks the rest of the proxy. Every method answers for one developer only.
+#[async_trait]
+pub trait Directory: Send + Sync {
+    /// The upstreams that the developer may use.
+    fn upstreams(&self, developer: &str) -> Vec<UpstreamRow>;
+
+    /// The developer's sandboxes.
+    fn sandboxes(&self, developer: &str) -> Vec<SandboxRow>;
+
+    /// The developer's connections.
+    fn clients(&self, developer: &str) -> Vec<ClientRow>;
+
+    /// Who waits for whom, where the developer is one of the two.
+    ///
+    /// # Errors
+    /// An upstream had to be asked and did not answer.
+    async fn locks(&self, developer: &str) -> Result<Vec<LockRow>, Refusal>;
+
+    /// Ends the developer's sandbox `name` on `upstream`, or on the only one where there is a sandbox of that name.
+    ///
+    /// # Errors
+    /// There is none, or there are several and no upstream was named.
+    async fn reset(
+        &self,
+        developer: &str,
+        upstream: Option<&str>,
+        name: &str,
+    ) -> Result<(), Refusal>;
+}
+
+/// A line of SHOW UPSTREAMS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpstreamRow {
+    /// The database name to ask for.
+    pub name: String,
+    /// `local`, `test`, `preprod` or `prod`.
+    pub stage: &'static str,
+    /// What stands between the developer and the data.
+    pub isolation: Isolation,
+    /// How many sandboxes the developer has there.
+    pub sandboxes: usize,
+}
+
+/// A line of SHOW SANDBOXES.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SandboxRow {
+    /// The upstream.
+    pub upstream: String,
+    /// The sandbox's name.
+    pub name: String,
+    /// What it is doing.
+    pub state: SandboxState,
+    /// When its upstream transaction began.
+    pub begun: SystemTime,
+    /// How long nobody has used it.
+    pub idle: Duration,
+    /// How many connections use it.
+    pub clients: usize,
+    /// It holds the right to write.
+    pub armed: bool,
+    /// Something was rolled back of which another client had been told that it is committed.
+    pub tainted: bool,
+    /// How many statements ran in it.
+    pub statements: u64,
+    /// How many subtransactions with writes are alive; above 64, the server's snapshots become slower.
+    pub subtransactions: u64,
+    /// The process id of its upstream session, if it has one.
+    pub backend_pid: Option<i32>,
+}
+
+/// What a sandbox is doing, in the words of `pg_stat_activity.state`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SandboxState {
+    /// A statement is running.
+    Active,
+    /// Nobody is in a virtual transaction.
+    Idle,
+    /// A client is in a virtual transaction and sends nothing.
+    IdleInTransaction,
+    /// The same, and that transaction has failed.
+    IdleInTransactionAborted,
+}
+
+impl SandboxState {
+    /// As `pg_stat_activity` writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Idle => "idle",
+            Self::IdleInTransaction => "idle in transaction",
+            Self::IdleInTransactionAborted => "idle in transaction (aborted)",
+        }
+    }
+}
+
+/// A line of SHOW CLIENTS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientRow {
+    /// The process id that the client was told (`pg_backend_pid` of libpq).
+    pub pid: i32,
+    /// The upstream, or `devinprod` for a console.
+    pub upstream: String,
+    /// The sandbox, if it is in one.
+    pub sandbox: Option<String>,
+    /// `application_name`.
+    pub application: String,
+    /// Where it comes from.
+    pub address: SocketAddr,
+    /// What it is doing.
+    pub state: SandboxState,
+    /// When it connected.
+    pub connected: SystemTime,
+    /// It waits for this client of the same sandbox.
+    pub waits_for: Option<i32>,
+}
+
+/// A line of SHOW LOCKS: somebody waits for somebody.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LockRow {
+    /// The upstream.
+    pub upstream: String,
+    /// What is waited for.
+    pub kind: LockKind,
+    /// The relation or lock key, as far as it is known; never a value of a row.
+    pub object: Option<String>,
+    /// Who waits: a developer, or the role's name of a session that is not devinprod's.
+    pub waiter: String,
+    /// The waiter's sandbox, if it is one.
+    pub waiter_sandbox: Option<String>,
+    /// For whom.
+    pub holder: String,
+    /// The holder's sandbox, if it is one.
+    pub holder_sandbox: Option<String>,
+    /// For how long so far.
+    pub waited: Duration,
+}
+
+/// What somebody waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LockKind {
+    /// The end of another client's virtual transaction in the same sandbox.
+    Floor,
+    /// An advisory lock that the proxy keeps.
+    Advisory,
+    /// A lock of the upstream.
+    Upstream,
+}
+
+impl LockKind {
+    /// As SHOW LOCKS writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Floor => "floor",
+            Self::Advisory => "advisory",
+            Self::Upstream => "upstream",
+        }
+    }
+}
+
+/// A name as the console reads it back, quoted whatever it is.
+pub fn quote_identifier(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}

@@ -158,6 +158,7 @@ struct Waiter {
     ticket: u64,
     client: ClientId,
     may_overlap: bool,
+    since: Instant,
     wake: Arc<Notify>,
 }
 
@@ -225,6 +226,7 @@ impl Sandbox {
                 ticket,
                 client: asking.client,
                 may_overlap: asking.may_overlap,
+                since: started,
                 wake: wake.clone(),
             });
             (ticket, wake)
@@ -408,6 +410,16 @@ impl Sandbox {
             holder: inner.holder().map(|holder| holder.client).or(inner.running),
             waiting: inner.waiters.len(),
         }
+    }
+
+    /// Whether this client is attached here.
+    pub fn has_client(&self, client: ClientId) -> bool {
+        self.lock().clients.contains_key(&client)
+    }
+
+    /// Who waits for the floor, and since when.
+    pub fn waiting(&self) -> Vec<(ClientId, Instant)> {
+        self.lock().waiters.iter().map(|waiter| (waiter.client, waiter.since)).collect()
     }
 
     /// Whether nothing can be written at all.

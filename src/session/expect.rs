@@ -29,10 +29,8 @@ pub enum Expect {
         /// The client is told.
         forward: bool,
     },
-    /// ParameterDescription, where `parameters`, then RowDescription or NoData.
+    /// ParameterDescription, for a statement, then RowDescription or NoData.
     Describe {
-        /// Of a statement, not of a portal.
-        parameters: bool,
         /// A simple Query has no NoData.
         no_data: bool,
     },

@@ -170,7 +170,7 @@ impl Session {
         self.push_origin(prepared.origin.clone());
         self.ensure_prepared(&prepared)?;
         frontend::describe(&mut self.world()?.link.out, Target::Statement, &prepared.upstream);
-        self.queue.push_back(Expect::Describe { parameters: true, no_data: true });
+        self.queue.push_back(Expect::Describe { no_data: true });
         Ok(())
     }
 
@@ -184,7 +184,7 @@ impl Session {
         self.enter(&portal.prepared.plan).await?;
         self.push_origin(portal.prepared.origin.clone());
         frontend::describe(&mut self.world()?.link.out, Target::Portal, &portal.upstream);
-        self.queue.push_back(Expect::Describe { parameters: false, no_data: true });
+        self.queue.push_back(Expect::Describe { no_data: true });
         Ok(())
     }
 

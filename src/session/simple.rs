@@ -109,7 +109,7 @@ impl Session {
         frontend::execute(&mut link.out, b"", 0);
         self.queue.push_back(Expect::Parse { forward: false, id: 0, registers: None });
         self.queue.push_back(Expect::Bind { forward: false });
-        self.queue.push_back(Expect::Describe { parameters: false, no_data: false });
+        self.queue.push_back(Expect::Describe { no_data: false });
         let hold = is_last && self.plan_view().block.is_none();
         self.finish_execute(plan, hold).await
     }

@@ -1,0 +1,125 @@
+//! A connection to the console of a running proxy.
+
+use anyhow::Context;
+use clap::Args;
+use tokio_postgres::Client;
+
+use super::Failure;
+use super::table::Rows;
+use crate::console;
+use crate::upstream::address::{Address, Host};
+use crate::upstream::admin::admin;
+
+/// Which proxy to ask, and as whom.
+#[derive(Debug, Args)]
+pub(super) struct ProxyUrl {
+    /// The URL that your application uses to reach the proxy; the database in it does not matter
+    #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
+    url: Option<String>,
+}
+
+/// A console.
+pub(super) struct Console {
+    client: Client,
+    /// The developer, as logged in.
+    pub(super) developer: String,
+    /// The proxy's host and port.
+    pub(super) proxy: String,
+}
+
+impl ProxyUrl {
+    /// Connects.
+    pub(super) async fn connect(&self) -> anyhow::Result<Console> {
+        let url = self.url.as_deref().ok_or_else(|| {
+            Failure::new(
+                "no URL of a proxy",
+                "set DATABASE_URL, or give --url postgres://dev1:PASSWORD@localhost:6432/shop",
+            )
+        })?;
+        let mut address: Address = connection_part(url)
+            .parse()
+            .context("the URL of the proxy is not right")?;
+        address.database = console::DATABASE.to_owned();
+        address.application_name = Some("devinprod".to_owned());
+        if let Some((developer, _sandbox)) = address.user.split_once('+') {
+            address.user = developer.to_owned();
+        }
+        let proxy = match &address.host {
+            Host::Tcp(host) => format!("{host}:{}", address.port),
+            Host::Unix(folder) => format!("{}:{}", folder.display(), address.port),
+        };
+        let client = admin(&address)
+            .await
+            .with_context(|| format!("no console at {proxy}"))?;
+        Ok(Console {
+            client,
+            developer: address.user,
+            proxy,
+        })
+    }
+}
+
+impl Console {
+    /// What a console command answers.
+    pub(super) async fn ask(&self, command: &str) -> anyhow::Result<Rows> {
+        let statement = self.client.prepare(command).await.map_err(plain)?;
+        let rows = self.client.query(&statement, &[]).await.map_err(plain)?;
+        Rows::read(statement.columns(), &rows)
+    }
+}
+
+/// An application's URL without what only its own driver or the sandbox understands (`options`, `schema`,
+/// `pool_size` …).
+fn connection_part(url: &str) -> String {
+    const OURS: [&str; 9] = [
+        "user",
+        "password",
+        "host",
+        "port",
+        "sslmode",
+        "sslrootcert",
+        "channel_binding",
+        "connect_timeout",
+        "gssencmode",
+    ];
+    let Some((place, parameters)) = url.split_once('?') else {
+        return url.to_owned();
+    };
+    let ours: Vec<&str> = parameters
+        .split('&')
+        .filter(|parameter| {
+            let name = parameter.split_once('=').map(|(name, _)| name);
+            name.is_some_and(|name| OURS.contains(&name))
+        })
+        .collect();
+    format!("{place}?{}", ours.join("&"))
+}
+
+/// The proxy's own words, with its hint where ours would stand.
+fn plain(error: tokio_postgres::Error) -> anyhow::Error {
+    match error.as_db_error() {
+        Some(refused) => match refused.hint() {
+            Some(hint) => Failure::new(refused.message(), hint).into(),
+            None => anyhow::Error::msg(refused.message().to_owned()),
+        },
+        None => error.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_driver_s_own_parameters_are_left_out() {
+        for (url, expected) in [
+            ("postgres://a:b@h/d", "postgres://a:b@h/d"),
+            (
+                "postgres://a@h/d?options=-c%20devinprod.sandbox%3Dx&sslmode=require&pool_size=3&flag",
+                "postgres://a@h/d?sslmode=require",
+            ),
+        ] {
+            assert_eq!(connection_part(url), expected);
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! `devinprod serve`
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Args;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use super::{ConfigFile, block_on, print};
+use crate::audit::{Events, JsonLines, Writer};
+use crate::config::reload::Reloader;
+use crate::config::{Config, EventsTo};
+use crate::server::Server;
+
+#[derive(Debug, Args)]
+pub(super) struct ServeArgs {
+    #[command(flatten)]
+    config: ConfigFile,
+}
+
+pub(super) fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
+    let loaded = Config::load(&args.config.path)?;
+    if !loaded.warnings.is_empty() {
+        print::note(loaded.warnings.to_string());
+    }
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            EnvFilter::try_from_env("DEVINPROD_LOG").unwrap_or_else(|_| EnvFilter::new("info")),
+        )
+        .with_writer(std::io::stderr)
+        .init();
+    block_on(async move {
+        let reloader = Reloader::new(&args.config.path, &loaded.config)?;
+        let (events, writer) = start_events(&loaded.config)?;
+        let served = serve(loaded.config, reloader, events).await;
+        writer.finished().await;
+        served
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn start_events(config: &Config) -> anyhow::Result<(Events, Writer)> {
+    Ok(match &config.events {
+        EventsTo::Stderr => Events::start(JsonLines::to_stderr()),
+        EventsTo::File(path) => Events::start(
+            JsonLines::append_to(path)
+                .with_context(|| format!("events cannot be written to {}", path.display()))?,
+        ),
+    })
+}
+
+/// Accepts clients until it is told to stop.
+async fn serve(config: Config, mut reloader: Reloader, events: Events) -> anyhow::Result<()> {
+    let address = config.listen.address;
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address}"))?;
+    let server = Server::new(config, events);
+    for (upstream, what) in server.check_seals().await {
+        // Not fatal: the others can be served, and this one answers each client with the reason.
+        print::note(format!("upstream {upstream}: {what}"));
+    }
+    print::note(format!("listening on {}", listener.local_addr()?));
+    let reloading = server.clone();
+    let reload = tokio::spawn(async move {
+        loop {
+            match reloader.next().await {
+                Ok(loaded) => {
+                    if !loaded.warnings.is_empty() {
+                        print::note(loaded.warnings.to_string());
+                    }
+                    reloading.reload(loaded.config);
+                    print::note("configuration reloaded");
+                }
+                Err(report) => {
+                    print::note(format!("{report}\nthe old configuration stays in force"));
+                    reloading.reload_failed(report.to_string());
+                }
+            }
+        }
+    });
+    let mut terminate = signal(SignalKind::terminate())?;
+    let stop = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = tokio::signal::ctrl_c() => {}
+        }
+    };
+    let served = server.run(listener, stop).await;
+    reload.abort();
+    Ok(served?)
+}

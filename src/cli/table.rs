@@ -1,0 +1,132 @@
+//! A console answer as a table or as JSON: text in, text out.
+
+use clap::ValueEnum;
+use serde_json::{Map, Value};
+use tokio_postgres::types::Type;
+use tokio_postgres::{Column, Row};
+
+/// How to print rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    /// Columns for people
+    Table,
+    /// One array of objects
+    Json,
+}
+
+/// Rows of named columns.
+#[derive(Debug, Default)]
+pub(super) struct Rows {
+    columns: Vec<String>,
+    rows: Vec<Vec<Value>>,
+}
+
+impl Rows {
+    /// Reads what a query answered. The console has text, bigint and boolean columns only.
+    pub(super) fn read(columns: &[Column], rows: &[Row]) -> anyhow::Result<Self> {
+        Ok(Self {
+            columns: columns
+                .iter()
+                .map(|column| column.name().to_owned())
+                .collect(),
+            rows: rows.iter().map(read_row).collect::<anyhow::Result<_>>()?,
+        })
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Objects by column name.
+    pub(super) fn to_json(&self) -> Value {
+        let object = |row: &Vec<Value>| {
+            let fields = self.columns.iter().cloned().zip(row.iter().cloned());
+            Value::Object(fields.collect::<Map<_, _>>())
+        };
+        self.rows.iter().map(object).collect()
+    }
+
+    /// Aligned columns under a line of names: numbers to the right, no space at a line's end.
+    pub(super) fn to_table(&self) -> String {
+        let cells: Vec<Vec<String>> = std::iter::once(self.columns.clone())
+            .chain(self.rows.iter().map(|row| row.iter().map(cell).collect()))
+            .collect();
+        let width = |column: usize| {
+            let lengths = cells.iter().filter_map(|row| row.get(column));
+            lengths.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..self.columns.len()).map(width).collect();
+        let is_number = |column: usize| {
+            let mut values = self.rows.iter().filter_map(|row| row.get(column));
+            values.any(Value::is_number)
+        };
+        let lines = cells.iter().map(|row| {
+            let padded = row
+                .iter()
+                .zip(&widths)
+                .enumerate()
+                .map(|(column, (cell, &width))| {
+                    if is_number(column) {
+                        format!("{cell:>width$}")
+                    } else {
+                        format!("{cell:<width$}")
+                    }
+                });
+            padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    }
+}
+
+fn read_row(row: &Row) -> anyhow::Result<Vec<Value>> {
+    let columns = row.columns().iter().enumerate();
+    let value = |(at, column): (usize, &Column)| -> anyhow::Result<Value> {
+        Ok(match *column.type_() {
+            Type::INT8 => row.try_get::<_, Option<i64>>(at)?.into(),
+            Type::BOOL => row.try_get::<_, Option<bool>>(at)?.into(),
+            _ => row.try_get::<_, Option<String>>(at)?.into(),
+        })
+    };
+    columns.map(value).collect()
+}
+
+fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Bool(true) => "yes".to_owned(),
+        Value::Bool(false) => "no".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows() -> Rows {
+        Rows {
+            columns: vec!["name".into(), "clients".into(), "armed".into()],
+            rows: vec![
+                vec!["default".into(), 12.into(), true.into()],
+                vec!["é".into(), 3.into(), Value::Null],
+            ],
+        }
+    }
+
+    #[test]
+    fn a_table_is_aligned() {
+        assert_eq!(
+            rows().to_table(),
+            "name     clients  armed\ndefault       12  yes\né              3  -"
+        );
+    }
+
+    #[test]
+    fn json_has_names_and_types() {
+        assert_eq!(
+            rows().to_json().to_string(),
+            r#"[{"armed":true,"clients":12,"name":"default"},{"armed":null,"clients":3,"name":"é"}]"#
+        );
+    }
+}

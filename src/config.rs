@@ -1,0 +1,233 @@
+//! The configuration: `devinprod.toml`, read and checked once, in one place.
+//!
+//! A file goes through two shapes. The raw one (`raw`) says what is written, type by type; the checked one,
+//! [`Config`], can only be made by [`Config::load`] and [`Config::parse`], and holds nothing that the
+//! proxy would have to doubt: an unsealed or pass-through upstream is of a stage that allows it, a password is a verifier,
+//! an address beyond loopback has TLS or somebody's explicit word. Every problem is reported with its
+//! line, all of them at once ([`Report`]).
+//!
+//! The settings structs belong to the modules that use them; this module composes them and stands above.
+
+mod check;
+pub mod developers;
+mod raw;
+mod read;
+pub mod reload;
+mod report;
+mod units;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::{Refusal, SqlState};
+use crate::sandbox::settings::{Isolation, SandboxSettings, Stage};
+use crate::upstream::address::Address;
+use crate::wire::tls::ServerTls;
+use crate::wire::verifier::Verifier;
+
+pub use report::Report;
+
+/// The example that `devinprod config example` prints; a test loads it.
+pub const EXAMPLE: &str = include_str!("../docs/devinprod.example.toml");
+
+/// Everything that `devinprod serve` was told.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where clients connect, and how safely.
+    pub listen: Listen,
+    /// The upstreams by the database name that clients ask for.
+    pub upstreams: BTreeMap<String, Arc<Upstream>>,
+    /// The developers by name.
+    pub developers: BTreeMap<String, Developer>,
+    /// Where events go.
+    pub events: EventsTo,
+    /// Limits of the whole proxy.
+    pub limits: Limits,
+    /// The file that `devinprod developer` keeps, if there is one.
+    pub developers_file: Option<PathBuf>,
+    contact: Option<String>,
+}
+
+/// Where clients connect.
+#[derive(Debug, Clone)]
+pub struct Listen {
+    /// The address and port.
+    pub address: SocketAddr,
+    /// The certificate and key, if TLS is offered.
+    pub tls: Option<ServerTls>,
+    plaintext_beyond_loopback: bool,
+}
+
+impl Listen {
+    /// May a client at `peer` go on without TLS?
+    pub fn accepts_plaintext_from(&self, peer: IpAddr) -> bool {
+        peer.to_canonical().is_loopback() || self.plaintext_beyond_loopback
+    }
+}
+
+/// A database that the proxy may connect to.
+#[derive(Debug, Clone)]
+pub struct Upstream {
+    /// The database name that clients ask for.
+    pub name: String,
+    /// Where it is.
+    pub address: Address,
+    /// What kind of data it holds.
+    pub stage: Stage,
+    /// What stands between clients and its data.
+    pub isolation: Isolation,
+    /// How its sandboxes behave.
+    pub sandbox: SandboxSettings,
+    /// Who may use it, groups resolved.
+    pub developers: BTreeSet<String>,
+    /// Whom a refused developer should ask.
+    pub contact: Option<String>,
+}
+
+/// Somebody who may connect.
+#[derive(Debug, Clone)]
+pub struct Developer {
+    /// The user name to log in with.
+    pub name: String,
+    /// What the password is checked against.
+    pub verifier: Verifier,
+    /// The groups, without their `@`.
+    pub groups: BTreeSet<String>,
+}
+
+/// Where events go, as JSON lines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EventsTo {
+    /// The process's standard error.
+    Stderr,
+    /// Appended to a file.
+    File(PathBuf),
+}
+
+/// Limits of the whole proxy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// The largest message that a client may send, in bytes.
+    pub max_message_size: usize,
+    /// How many clients may be connected at the same time.
+    pub max_clients: u32,
+    /// From connect to authenticated, at most this long.
+    pub startup_timeout: Duration,
+    /// How long a graceful stop waits for running statements.
+    pub shutdown_grace: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_message_size: 64 << 20,
+            max_clients: 1_000,
+            startup_timeout: Duration::from_secs(60),
+            shutdown_grace: Duration::from_secs(10),
+        }
+    }
+}
+
+/// A configuration that can be used, and what its owner should know all the same.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// Warnings; often empty.
+    pub warnings: Report,
+}
+
+impl Config {
+    /// Reads and checks the file at `path`, with this process's environment.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, each with its line.
+    pub fn load(path: &Path) -> Result<Loaded, Report> {
+        let text = read::file(path)?;
+        Self::parse(path, &text, &|name| std::env::var(name).ok())
+    }
+
+    /// Checks `text` as if it stood in the file at `path` (other files are looked up relative to it);
+    /// `environment` answers for `url_env`.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, each with its line.
+    pub fn parse(
+        path: &Path,
+        text: &str,
+        environment: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Loaded, Report> {
+        let (raw, problems) = read::raw(text);
+        check::config(path, text, raw, problems, environment)
+    }
+
+    /// The developers' file that a configuration names, resolved against its own folder; nothing else in it
+    /// need be right.
+    ///
+    /// # Errors
+    /// The file cannot be read or is no TOML.
+    pub fn developers_file(path: &Path) -> Result<Option<PathBuf>, Report> {
+        let text = read::file(path)?;
+        match read::raw(&text) {
+            (Some(raw), _) => Ok(raw.developers_file.map(|file| read::beside(path, &file))),
+            (None, problems) => Err(Report::new(path, &text, &problems)),
+        }
+    }
+
+    /// The upstream that `developer` asked for as `database`.
+    ///
+    /// # Errors
+    /// 3D000 if there is none of that name, 42501 with whom to ask if it was not granted.
+    pub fn upstream_for(&self, developer: &str, database: &str) -> Result<&Arc<Upstream>, Refusal> {
+        let Some(upstream) = self.upstreams.get(database) else {
+            let granted: Vec<&str> = self
+                .granted_to(developer)
+                .map(|u| u.name.as_str())
+                .collect();
+            let hint = if granted.is_empty() {
+                format!(
+                    "no upstream is granted to you; {}",
+                    ask(self.contact.as_deref())
+                )
+            } else {
+                format!("upstreams that you may use: {}", granted.join(", "))
+            };
+            return Err(Refusal::fatal(
+                SqlState::INVALID_CATALOG_NAME,
+                format!("database \"{database}\" does not exist"),
+            )
+            .hint(hint));
+        };
+        if upstream.developers.contains(developer) {
+            return Ok(upstream);
+        }
+        Err(Refusal::fatal(
+            SqlState::INSUFFICIENT_PRIVILEGE,
+            format!("developer \"{developer}\" may not use the upstream \"{database}\""),
+        )
+        .detail(
+            "An upstream may be used by those that its configuration lists, and by nobody else.",
+        )
+        .hint(ask(upstream.contact.as_deref())))
+    }
+
+    /// The upstreams that `developer` may use, by name.
+    pub fn granted_to<'a>(&'a self, developer: &'a str) -> impl Iterator<Item = &'a Arc<Upstream>> {
+        self.upstreams
+            .values()
+            .filter(move |upstream| upstream.developers.contains(developer))
+    }
+}
+
+fn ask(contact: Option<&str>) -> String {
+    match contact {
+        Some(contact) => format!("ask {contact} for access"),
+        None => "ask whoever keeps devinprod's configuration for access".to_owned(),
+    }
+}

@@ -1,0 +1,548 @@
+//! From the raw configuration to the checked one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use toml::Spanned;
+
+use super::developers::{DevelopersFile, check_name};
+use super::raw::{
+    RawConfig, RawDeveloper, RawIsolation, RawLimits, RawListen, RawSandbox, RawTls, RawUpstream,
+};
+use super::read::beside;
+use super::report::{Problem, Report, did_you_mean};
+use super::units::{Size, Span};
+use super::{Config, Developer, EventsTo, Limits, Listen, Loaded, Upstream};
+use crate::console::DATABASE;
+use crate::sandbox::settings::{Isolation, Overlap, SandboxSettings, Seal};
+use crate::upstream::address::Address;
+use crate::wire::tls::{ServerTls, TlsError};
+
+/// Postgres' own limit on a message (`PQ_LARGE_MESSAGE_LIMIT`), and the least that is of any use.
+const MESSAGE_SIZES: std::ops::RangeInclusive<u64> = (64 << 10)..=((1 << 30) - 1);
+
+/// Checks `raw`, in which `problems` were already found.
+///
+/// # Errors
+/// Everything that is wrong.
+pub(super) fn config(
+    path: &Path,
+    text: &str,
+    raw: Option<RawConfig>,
+    problems: Vec<Problem>,
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Result<Loaded, Report> {
+    let mut check = Check {
+        path,
+        environment,
+        problems,
+        warnings: Vec::new(),
+    };
+    let config = raw.and_then(|raw| check.config(raw));
+    match config {
+        Some(config) if check.problems.is_empty() => Ok(Loaded {
+            config,
+            warnings: Report::new(path, text, &check.warnings),
+        }),
+        _ => Err(Report::new(path, text, &check.problems)),
+    }
+}
+
+/// The problems found so far, and what checking needs from outside. A method that finds a problem notes it
+/// and returns None or goes on with a default: nothing is used in the end if there was a problem.
+struct Check<'a> {
+    path: &'a Path,
+    environment: &'a dyn Fn(&str) -> Option<String>,
+    problems: Vec<Problem>,
+    warnings: Vec<Problem>,
+}
+
+impl Check<'_> {
+    fn config(&mut self, raw: RawConfig) -> Option<Config> {
+        let listen = self.listen(raw.listen);
+        let defaults = self.sandbox(&raw.sandbox, SandboxSettings::default());
+        let developers_file = raw.developers_file.map(|file| beside(self.path, &file));
+        let developers = self.developers(raw.developer, developers_file.as_deref());
+        let upstreams =
+            self.upstreams(raw.upstream, &defaults, &developers, raw.contact.as_deref());
+        let events = match raw.events.file {
+            Some(file) => EventsTo::File(beside(self.path, &file)),
+            None => EventsTo::Stderr,
+        };
+        let limits = self.limits(&raw.limits);
+        Some(Config {
+            listen: listen?,
+            upstreams,
+            developers,
+            events,
+            limits,
+            developers_file,
+            contact: raw.contact,
+        })
+    }
+
+    fn listen(&mut self, raw: RawListen) -> Option<Listen> {
+        let address = match &raw.address {
+            None => SocketAddr::from(([127, 0, 0, 1], 6432)),
+            Some(text) => {
+                match text.get_ref().parse() {
+                    Ok(address) => address,
+                    Err(_) => {
+                        self.problems.push(
+                        Problem::at(
+                            text.span(),
+                            format!("`{}` is not an IP address and a port", text.get_ref()),
+                        )
+                        .hint("for example \"127.0.0.1:6432\", or \"[::]:6432\" for every interface"),
+                    );
+                        return None;
+                    }
+                }
+            }
+        };
+        let tls = raw.tls.as_ref().map(|tls| self.tls(tls));
+        let plaintext_beyond_loopback = raw.allow_plaintext_beyond_loopback.unwrap_or(false);
+        if !address.ip().is_loopback() && raw.tls.is_none() && !plaintext_beyond_loopback {
+            let message =
+                format!("`{address}` can be reached from other machines, and there is no TLS");
+            let problem = match &raw.address {
+                Some(text) => Problem::at(text.span(), message),
+                None => Problem::whole(message),
+            };
+            self.problems.push(problem.hint(
+                "set `tls = { cert = \"…\", key = \"…\" }`, or, if the network itself is safe, `allow_plaintext_beyond_loopback = true`",
+            ));
+        }
+        Some(Listen {
+            address,
+            tls: tls.flatten(),
+            plaintext_beyond_loopback,
+        })
+    }
+
+    fn tls(&mut self, raw: &RawTls) -> Option<ServerTls> {
+        let cert = beside(self.path, raw.cert.get_ref());
+        let key = beside(self.path, raw.key.get_ref());
+        match ServerTls::load(&cert, &key) {
+            Ok(tls) => Some(tls),
+            Err(error) => {
+                let at = match &error {
+                    TlsError::File { path, .. } if *path == key => raw.key.span(),
+                    TlsError::Key => raw.key.span(),
+                    _ => raw.cert.span(),
+                };
+                let reason = std::error::Error::source(&error);
+                let reason = reason.map_or(String::new(), |source| format!(": {source}"));
+                self.problems
+                    .push(Problem::at(at, format!("{error}{reason}")));
+                None
+            }
+        }
+    }
+
+    fn developers(
+        &mut self,
+        raw: Vec<Spanned<RawDeveloper>>,
+        file: Option<&Path>,
+    ) -> BTreeMap<String, Developer> {
+        let from_file = file
+            .map(|file| self.developers_file(file))
+            .unwrap_or_default();
+        let mut developers: BTreeMap<String, Developer> = BTreeMap::new();
+        for developer in raw {
+            let RawDeveloper {
+                name,
+                password,
+                groups,
+            } = developer.into_inner();
+            if let Err(reason) = check_name(name.get_ref()) {
+                self.problems.push(Problem::at(name.span(), reason));
+                continue;
+            }
+            let verifier = match (&password, from_file.get(name.get_ref())) {
+                (Some(password), None) => match password.get_ref().parse() {
+                    Ok(verifier) => verifier,
+                    Err(_) => {
+                        self.problems.push(
+                            Problem::at(password.span(), "not a SCRAM-SHA-256 verifier")
+                                .hint("a clear-text password does not belong into a file: `devinprod developer add NAME` makes the verifier"),
+                        );
+                        continue;
+                    }
+                },
+                (None, Some(verifier)) => verifier.clone(),
+                (Some(password), Some(_)) => {
+                    self.problems.push(
+                        Problem::at(
+                            password.span(),
+                            format!(
+                                "developer \"{}\" has a password here and another in the developers' file",
+                                name.get_ref()
+                            ),
+                        )
+                        .hint("keep one of the two"),
+                    );
+                    continue;
+                }
+                (None, None) => {
+                    self.problems.push(
+                        Problem::at(
+                            name.span(),
+                            format!("developer \"{}\" has no password", name.get_ref()),
+                        )
+                        .hint(format!(
+                            "`devinprod developer add {}` puts one into the developers' file",
+                            name.get_ref()
+                        )),
+                    );
+                    continue;
+                }
+            };
+            let groups = groups
+                .iter()
+                .filter_map(|group| self.group(group))
+                .collect();
+            let checked = Developer {
+                name: name.get_ref().clone(),
+                verifier,
+                groups,
+            };
+            if developers.insert(checked.name.clone(), checked).is_some() {
+                self.problems.push(Problem::at(
+                    name.span(),
+                    format!("developer \"{}\" stands here twice", name.get_ref()),
+                ));
+            }
+        }
+        for (name, verifier) in from_file.iter() {
+            developers
+                .entry(name.to_owned())
+                .or_insert_with(|| Developer {
+                    name: name.to_owned(),
+                    verifier: verifier.clone(),
+                    groups: BTreeSet::new(),
+                });
+        }
+        developers
+    }
+
+    fn developers_file(&mut self, file: &Path) -> DevelopersFile {
+        DevelopersFile::read_or_empty(file).unwrap_or_else(|error| {
+            self.problems.push(Problem::whole(error.to_string()));
+            DevelopersFile::default()
+        })
+    }
+
+    /// A group's name where it is given to a developer: written with or without its `@`.
+    fn group(&mut self, group: &Spanned<String>) -> Option<String> {
+        let name = group.get_ref().strip_prefix('@').unwrap_or(group.get_ref());
+        match check_name(name) {
+            Ok(()) => Some(name.to_owned()),
+            Err(reason) => {
+                let reason = reason.replace("developer's name", "group's name");
+                self.problems.push(Problem::at(group.span(), reason));
+                None
+            }
+        }
+    }
+
+    fn upstreams(
+        &mut self,
+        raw: Vec<Spanned<RawUpstream>>,
+        defaults: &SandboxSettings,
+        developers: &BTreeMap<String, Developer>,
+        contact: Option<&str>,
+    ) -> BTreeMap<String, Arc<Upstream>> {
+        let mut upstreams = BTreeMap::new();
+        if raw.is_empty() && self.problems.is_empty() {
+            self.problems.push(
+                Problem::whole("there is no upstream")
+                    .hint("add one as `[[upstream]]`; `devinprod config example` shows how"),
+            );
+        }
+        for upstream in raw {
+            let span = upstream.span();
+            let raw = upstream.into_inner();
+            let name = raw.name.clone();
+            let Some(checked) = self.upstream(span, raw, defaults, developers, contact) else {
+                continue;
+            };
+            if upstreams
+                .insert(checked.name.clone(), Arc::new(checked))
+                .is_some()
+            {
+                self.problems.push(Problem::at(
+                    name.span(),
+                    format!("upstream \"{}\" stands here twice", name.get_ref()),
+                ));
+            }
+        }
+        upstreams
+    }
+
+    fn upstream(
+        &mut self,
+        span: std::ops::Range<usize>,
+        raw: RawUpstream,
+        defaults: &SandboxSettings,
+        developers: &BTreeMap<String, Developer>,
+        contact: Option<&str>,
+    ) -> Option<Upstream> {
+        let name = self.upstream_name(&raw.name);
+        let address = self.address(span, &raw);
+        let isolation = self.isolation(&raw);
+        let sandbox = self.sandbox(&raw.sandbox, defaults.clone());
+        let granted = self.grants(&raw, developers);
+        Some(Upstream {
+            name: name?,
+            address: address?,
+            stage: raw.stage,
+            isolation: isolation?,
+            sandbox,
+            developers: granted,
+            contact: raw.contact.or_else(|| contact.map(str::to_owned)),
+        })
+    }
+
+    fn upstream_name(&mut self, name: &Spanned<String>) -> Option<String> {
+        let text = name.get_ref();
+        let problem = if text.is_empty() || text.len() > 63 || text.contains('\0') {
+            Problem::at(name.span(), "a database name has 1 to 63 bytes")
+        } else if text == DATABASE {
+            Problem::at(
+                name.span(),
+                format!("`{DATABASE}` is the proxy's own console"),
+            )
+            .hint("choose another name: it need not be the database's real one")
+        } else {
+            return Some(text.clone());
+        };
+        self.problems.push(problem);
+        None
+    }
+
+    fn address(&mut self, span: std::ops::Range<usize>, raw: &RawUpstream) -> Option<Address> {
+        let (span, url) = match (&raw.url, &raw.url_env, &raw.url_file) {
+            (Some(url), None, None) => (url.span(), url.get_ref().clone()),
+            (None, Some(name), None) => match (self.environment)(name.get_ref()) {
+                Some(url) => (name.span(), url),
+                None => {
+                    self.problems.push(Problem::at(
+                        name.span(),
+                        format!("the environment has no variable {}", name.get_ref()),
+                    ));
+                    return None;
+                }
+            },
+            (None, None, Some(file)) => {
+                let resolved = beside(self.path, file.get_ref());
+                let read = std::fs::read_to_string(&resolved);
+                match read {
+                    Ok(url) => (file.span(), url),
+                    Err(error) => {
+                        self.problems.push(Problem::at(
+                            file.span(),
+                            format!("{}: {error}", resolved.display()),
+                        ));
+                        return None;
+                    }
+                }
+            }
+            _ => {
+                self.problems.push(
+                    Problem::at(
+                        span,
+                        format!(
+                            "upstream \"{}\" needs exactly one of `url`, `url_env` and `url_file`",
+                            raw.name.get_ref()
+                        ),
+                    )
+                    .hint("`url_env` or `url_file` keep the proxy's password out of this file"),
+                );
+                return None;
+            }
+        };
+        match url.trim().parse::<Address>() {
+            Ok(address) => Some(address),
+            Err(error) => {
+                self.problems.push(Problem::at(span, error.to_string()));
+                None
+            }
+        }
+    }
+
+    fn isolation(&mut self, raw: &RawUpstream) -> Option<Isolation> {
+        let sealed = raw.sealed.as_ref().is_none_or(|sealed| *sealed.get_ref());
+        if let Some(word) = raw.sealed.as_ref().filter(|_| !sealed)
+            && !raw.stage.is_relaxed()
+        {
+            self.problems.push(
+                Problem::at(
+                    word.span(),
+                    format!("an upstream of stage `{}` must be sealed", raw.stage.as_str()),
+                )
+                .hint("`devinprod setup` seals it; an unsealed sandbox can be escaped from, which only the stages local and test may risk"),
+            );
+            return None;
+        }
+        let seal = if sealed { Seal::Sealed } else { Seal::Unsealed };
+        match raw
+            .isolation
+            .as_ref()
+            .map(|isolation| (isolation.get_ref(), isolation.span()))
+        {
+            None | Some((RawIsolation::Sandbox, _)) => Some(Isolation::Sandbox(seal)),
+            Some((RawIsolation::ReadOnly, _)) => Some(Isolation::ReadOnly(seal)),
+            Some((RawIsolation::None, _)) if raw.stage.is_relaxed() => Some(Isolation::None),
+            Some((RawIsolation::None, span)) => {
+                self.problems.push(
+                    Problem::at(
+                        span,
+                        format!(
+                            "an upstream of stage `{}` cannot do without isolation: everything would be committed",
+                            raw.stage.as_str()
+                        ),
+                    )
+                    .hint("`none` is for the stages local and test; use `sandbox` or `read_only`"),
+                );
+                None
+            }
+        }
+    }
+
+    /// Resolves names and groups; what is unknown is only warned about, so that a removed developer does
+    /// not keep the proxy from taking the new configuration in.
+    fn grants(
+        &mut self,
+        raw: &RawUpstream,
+        developers: &BTreeMap<String, Developer>,
+    ) -> BTreeSet<String> {
+        let mut granted = BTreeSet::new();
+        for entry in &raw.developers {
+            let before = granted.len();
+            let (known, what): (Vec<&str>, &str) = match entry.get_ref().strip_prefix('@') {
+                Some(group) => {
+                    let members = developers.values().filter(|d| d.groups.contains(group));
+                    granted.extend(members.map(|d| d.name.clone()));
+                    (
+                        developers
+                            .values()
+                            .flat_map(|d| &d.groups)
+                            .map(String::as_str)
+                            .collect(),
+                        "group",
+                    )
+                }
+                None => {
+                    granted.extend(developers.get(entry.get_ref()).map(|d| d.name.clone()));
+                    (developers.keys().map(String::as_str).collect(), "developer")
+                }
+            };
+            let name = entry.get_ref().trim_start_matches('@');
+            if granted.len() == before && !known.contains(&name) {
+                let problem = Problem::at(
+                    entry.span(),
+                    format!("there is no {what} \"{name}\", so this grants nothing"),
+                );
+                self.warnings.push(match did_you_mean(name, known) {
+                    Some(hint) => problem.hint(hint),
+                    None => problem,
+                });
+            }
+        }
+        granted
+    }
+
+    fn sandbox(&mut self, raw: &RawSandbox, base: SandboxSettings) -> SandboxSettings {
+        let settings = SandboxSettings {
+            wait_timeout: self.duration(&raw.wait_timeout, base.wait_timeout),
+            overlap: raw.overlap.unwrap_or(base.overlap),
+            overlap_after: raw
+                .overlap_after
+                .as_ref()
+                .map_or(base.overlap_after, |after| after.get_ref().0),
+            idle_timeout: self.duration(&raw.idle_timeout, base.idle_timeout),
+            max_age: self.duration(&raw.max_age, base.max_age),
+            block_timeout: self.duration(&raw.block_timeout, base.block_timeout),
+            lock_timeout: self.duration(&raw.lock_timeout, base.lock_timeout),
+            max_sandboxes_per_developer: self.count(
+                &raw.max_sandboxes_per_developer,
+                base.max_sandboxes_per_developer,
+            ),
+            max_clients: self.count(&raw.max_clients, base.max_clients),
+        };
+        let written = raw.overlap_after.as_ref().or(raw.wait_timeout.as_ref());
+        if settings.overlap == Overlap::Join && settings.overlap_after >= settings.wait_timeout {
+            let message = format!(
+                "`overlap_after` ({:?}) is not below `wait_timeout` ({:?}), so nobody would ever join",
+                settings.overlap_after, settings.wait_timeout
+            );
+            let problem = match written {
+                Some(written) => Problem::at(written.span(), message),
+                None => Problem::whole(message),
+            };
+            self.problems
+                .push(problem.hint("`overlap = \"wait\"` says so plainly"));
+        }
+        settings
+    }
+
+    fn limits(&mut self, raw: &RawLimits) -> Limits {
+        let base = Limits::default();
+        Limits {
+            max_message_size: self
+                .message_size(raw.max_message_size.as_ref(), base.max_message_size),
+            max_clients: self.count(&raw.max_clients, base.max_clients),
+            startup_timeout: self.duration(&raw.startup_timeout, base.startup_timeout),
+            shutdown_grace: raw
+                .shutdown_grace
+                .as_ref()
+                .map_or(base.shutdown_grace, |grace| grace.get_ref().0),
+        }
+    }
+
+    fn message_size(&mut self, raw: Option<&Spanned<Size>>, base: usize) -> usize {
+        let Some(size) = raw else { return base };
+        match usize::try_from(size.get_ref().0) {
+            Ok(bytes) if MESSAGE_SIZES.contains(&size.get_ref().0) => bytes,
+            _ => {
+                self.problems.push(Problem::at(
+                    size.span(),
+                    "a message's largest size is between 64kB and just under 1GB",
+                ));
+                base
+            }
+        }
+    }
+
+    /// A duration that must not be zero.
+    fn duration(&mut self, raw: &Option<Spanned<Span>>, base: Duration) -> Duration {
+        match raw {
+            Some(span) if span.get_ref().0.is_zero() => {
+                self.problems
+                    .push(Problem::at(span.span(), "this may not be zero"));
+                base
+            }
+            Some(span) => span.get_ref().0,
+            None => base,
+        }
+    }
+
+    fn count(&mut self, raw: &Option<Spanned<u32>>, base: u32) -> u32 {
+        match raw {
+            Some(count) => NonZeroU32::new(*count.get_ref()).map_or_else(
+                || {
+                    self.problems
+                        .push(Problem::at(count.span(), "this must be at least 1"));
+                    base
+                },
+                NonZeroU32::get,
+            ),
+            None => base,
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! `devinprod.toml` as it is written: every field optional where a default exists, nothing checked beyond
+//! its type. [`super::check`] turns it into a [`super::Config`].
+//!
+//! Every field here is explained in `docs/configuration.md`; a test compares the two.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::units::{Size, Span};
+use crate::sandbox::settings::{Overlap, Stage};
+
+/// The whole file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawConfig {
+    #[serde(default)]
+    pub listen: RawListen,
+    pub contact: Option<String>,
+    pub developers_file: Option<PathBuf>,
+    #[serde(default)]
+    pub sandbox: RawSandbox,
+    #[serde(default)]
+    pub upstream: Vec<Spanned<RawUpstream>>,
+    #[serde(default)]
+    pub developer: Vec<Spanned<RawDeveloper>>,
+    #[serde(default)]
+    pub events: RawEvents,
+    #[serde(default)]
+    pub limits: RawLimits,
+}
+
+/// `[listen]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawListen {
+    pub address: Option<Spanned<String>>,
+    pub tls: Option<RawTls>,
+    pub allow_plaintext_beyond_loopback: Option<bool>,
+}
+
+/// `tls = { cert = …, key = … }`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawTls {
+    pub cert: Spanned<PathBuf>,
+    pub key: Spanned<PathBuf>,
+}
+
+/// `[[upstream]]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawUpstream {
+    pub name: Spanned<String>,
+    pub url: Option<Spanned<String>>,
+    pub url_env: Option<Spanned<String>>,
+    pub url_file: Option<Spanned<PathBuf>>,
+    pub stage: Stage,
+    pub isolation: Option<Spanned<RawIsolation>>,
+    pub sealed: Option<Spanned<bool>>,
+    #[serde(default)]
+    pub developers: Vec<Spanned<String>>,
+    pub contact: Option<String>,
+    #[serde(default)]
+    pub sandbox: RawSandbox,
+}
+
+/// `isolation = …`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum RawIsolation {
+    Sandbox,
+    ReadOnly,
+    None,
+}
+
+/// `[sandbox]` and `[upstream.sandbox]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawSandbox {
+    pub wait_timeout: Option<Spanned<Span>>,
+    pub overlap: Option<Overlap>,
+    pub overlap_after: Option<Spanned<Span>>,
+    pub idle_timeout: Option<Spanned<Span>>,
+    pub max_age: Option<Spanned<Span>>,
+    pub block_timeout: Option<Spanned<Span>>,
+    pub lock_timeout: Option<Spanned<Span>>,
+    pub max_sandboxes_per_developer: Option<Spanned<u32>>,
+    pub max_clients: Option<Spanned<u32>>,
+}
+
+/// `[[developer]]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawDeveloper {
+    pub name: Spanned<String>,
+    pub password: Option<Spanned<String>>,
+    #[serde(default)]
+    pub groups: Vec<Spanned<String>>,
+}
+
+/// `[events]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawEvents {
+    pub file: Option<PathBuf>,
+}
+
+/// `[limits]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawLimits {
+    pub max_message_size: Option<Spanned<Size>>,
+    pub max_clients: Option<Spanned<u32>>,
+    pub startup_timeout: Option<Spanned<Span>>,
+    pub shutdown_grace: Option<Spanned<Span>>,
+}

@@ -1,0 +1,390 @@
+//! Cases of whole files: what they mean, or what is said about them.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
+
+use super::raw::{
+    RawConfig, RawDeveloper, RawEvents, RawLimits, RawListen, RawSandbox, RawTls, RawUpstream,
+};
+use super::*;
+use crate::sandbox::settings::{Overlap, Seal};
+
+const UPSTREAM: &str =
+    "[[upstream]]\nname = \"shop\"\nurl = \"postgres://p@h/d\"\nstage = \"local\"\n";
+
+fn verifier() -> String {
+    Verifier::from_password("s3cret", 1).to_string()
+}
+
+fn parse(text: &str) -> Result<Loaded, Report> {
+    Config::parse(Path::new("f.toml"), text, &|name| {
+        (name == "SHOP_URL").then(|| "postgres://p:pw@h/d".to_owned())
+    })
+}
+
+/// Parses `text` after an upstream that is right; what is wrong must be said with all of `expected`.
+#[track_caller]
+fn check_refused(text: &str, expected: &[&str]) {
+    let report = match parse(text) {
+        Ok(_) => panic!("accepted: {text}"),
+        Err(report) => report.to_string(),
+    };
+    for part in expected {
+        assert!(report.contains(part), "{part:?} is not in:\n{report}");
+    }
+}
+
+fn config(text: &str) -> Config {
+    parse(text).unwrap().config
+}
+
+#[test]
+fn a_small_file_gets_the_defaults() {
+    let config = config(UPSTREAM);
+    assert_eq!(config.listen.address, ([127, 0, 0, 1], 6432).into());
+    assert!(config.listen.tls.is_none());
+    assert_eq!(config.events, EventsTo::Stderr);
+    assert_eq!(config.limits, Limits::default());
+    let shop = &config.upstreams["shop"];
+    assert_eq!(shop.isolation, Isolation::Sandbox(Seal::Sealed));
+    assert_eq!(shop.sandbox, SandboxSettings::default());
+    assert!(shop.developers.is_empty());
+}
+
+#[test]
+fn an_upstream_overrides_what_all_of_them_share() {
+    let config = config(&format!(
+        "[sandbox]\nwait_timeout = \"5s\"\nmax_age = \"2h\"\n{UPSTREAM}[upstream.sandbox]\nmax_age = \"1d\"\noverlap = \"wait\"\n"
+    ));
+    assert_eq!(
+        config.upstreams["shop"].sandbox,
+        SandboxSettings {
+            wait_timeout: Duration::from_secs(5),
+            max_age: Duration::from_secs(86_400),
+            overlap: Overlap::Wait,
+            ..SandboxSettings::default()
+        }
+    );
+}
+
+#[test]
+fn grants_resolve_groups_and_warn_of_nobody() {
+    let loaded = parse(&format!(
+        "contact = \"the keepers\"\n{UPSTREAM}developers = [\"dev1\", \"@team\", \"dve2\"]\n\
+         [[upstream]]\nname = \"other\"\nurl_env = \"SHOP_URL\"\nstage = \"prod\"\ncontact = \"nobody\"\n\
+         [[developer]]\nname = \"dev1\"\npassword = \"{v}\"\n\
+         [[developer]]\nname = \"dev2\"\npassword = \"{v}\"\n\
+         [[developer]]\nname = \"dev3\"\npassword = \"{v}\"\ngroups = [\"@team\"]\n",
+        v = verifier()
+    ))
+    .unwrap();
+    let warnings = loaded.warnings.to_string();
+    assert!(
+        warnings.contains("there is no developer \"dve2\""),
+        "{warnings}"
+    );
+    assert!(
+        warnings.contains("hint: did you mean `dev2`?"),
+        "{warnings}"
+    );
+    let config = loaded.config;
+    let granted: Vec<&String> = config.upstreams["shop"].developers.iter().collect();
+    assert_eq!(granted, ["dev1", "dev3"]);
+
+    assert_eq!(config.upstream_for("dev1", "shop").unwrap().name, "shop");
+    let refusal = config.upstream_for("dev2", "shop").unwrap_err();
+    assert_eq!(refusal.sqlstate, SqlState::INSUFFICIENT_PRIVILEGE);
+    assert_eq!(refusal.hint.as_deref(), Some("ask the keepers for access"));
+    let refusal = config.upstream_for("dev1", "other").unwrap_err();
+    assert_eq!(refusal.hint.as_deref(), Some("ask nobody for access"));
+    let refusal = config.upstream_for("dev1", "shpo").unwrap_err();
+    assert_eq!(refusal.sqlstate, SqlState::INVALID_CATALOG_NAME);
+    assert_eq!(
+        refusal.hint.as_deref(),
+        Some("upstreams that you may use: shop")
+    );
+}
+
+#[test]
+fn plaintext_stays_on_loopback_unless_somebody_says_so() {
+    let open = format!(
+        "[listen]\naddress = \"0.0.0.0:5432\"\nallow_plaintext_beyond_loopback = true\n{UPSTREAM}"
+    );
+    let peer: IpAddr = [10, 0, 0, 1].into();
+    assert!(config(&open).listen.accepts_plaintext_from(peer));
+    assert!(!config(UPSTREAM).listen.accepts_plaintext_from(peer));
+    for loopback in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
+        assert!(
+            config(UPSTREAM)
+                .listen
+                .accepts_plaintext_from(loopback.parse().unwrap())
+        );
+    }
+    check_refused(
+        &format!("[listen]\naddress = \"0.0.0.0:5432\"\n{UPSTREAM}"),
+        &[
+            "f.toml:2:11: `0.0.0.0:5432` can be reached from other machines",
+            "hint: set `tls",
+        ],
+    );
+}
+
+#[test]
+fn a_certificate_and_its_key_are_loaded() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("f.toml");
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    std::fs::write(folder.path().join("c"), made.cert.pem()).unwrap();
+    std::fs::write(folder.path().join("k"), made.signing_key.serialize_pem()).unwrap();
+    let text = format!(
+        "[listen]\naddress = \"0.0.0.0:5432\"\ntls = {{ cert = \"c\", key = \"k\" }}\n{UPSTREAM}"
+    );
+    let loaded = Config::parse(&path, &text, &|_| None).unwrap();
+    assert!(loaded.config.listen.tls.is_some());
+    let peer = [10, 0, 0, 1].into();
+    assert!(!loaded.config.listen.accepts_plaintext_from(peer));
+
+    std::fs::write(folder.path().join("k"), made.cert.pem()).unwrap();
+    let report = Config::parse(&path, &text, &|_| None).unwrap_err();
+    assert!(
+        report
+            .to_string()
+            .contains("f.toml:3:27: no usable private key"),
+        "{report}"
+    );
+}
+
+#[test]
+fn every_problem_is_reported_at_once() {
+    check_refused(
+        &format!(
+            "colour = 1\n[sandbox]\noverlap = \"jion\"\nwait_timeout = 30\nlock_timeout = \"0s\"\n{UPSTREAM}isolaton = \"none\"\n"
+        ),
+        &[
+            "f.toml:1:1: unknown setting `colour`",
+            "f.toml:3:11: unknown variant `jion`",
+            "hint: did you mean `join`?",
+            "f.toml:4:16: invalid type: integer `30`",
+            "f.toml:5:16: this may not be zero",
+            "unknown setting `isolaton`",
+            "hint: did you mean `isolation`?",
+            "isolaton = \"none\"\n   | ^^^^^^^^",
+        ],
+    );
+}
+
+#[test]
+fn what_is_refused() {
+    let v = verifier();
+    let upstream = |rest: &str| format!("[[upstream]]\nname = \"a\"\n{rest}");
+    let prod = |rest: &str| {
+        upstream(&format!(
+            "url = \"postgres://p@h/d\"\nstage = \"prod\"\n{rest}"
+        ))
+    };
+    let developer = |rest: &str| format!("{UPSTREAM}[[developer]]\nname = \"dev1\"\n{rest}");
+    let cases: &[(String, &[&str])] = &[
+        (String::new(), &["f.toml: there is no upstream"]),
+        ("a = \n".to_owned(), &["f.toml:1:"]),
+        (
+            upstream("stage = \"prod\"\n"),
+            &["needs exactly one of `url`, `url_env` and `url_file`"],
+        ),
+        (prod("url_env = \"SHOP_URL\"\n"), &["needs exactly one of"]),
+        (
+            upstream("url_env = \"NO_URL\"\nstage = \"prod\"\n"),
+            &["the environment has no variable NO_URL"],
+        ),
+        (
+            upstream("url_file = \"/nowhere/url\"\nstage = \"prod\"\n"),
+            &["/nowhere/url: No such file"],
+        ),
+        (
+            upstream("url = \"postgres://p@h/d\"\n"),
+            &["missing setting `stage`"],
+        ),
+        (
+            upstream("url = \"postgres://p@h/d\"\nstage = \"production\"\n"),
+            &["unknown variant `production`"],
+        ),
+        (
+            prod("isolation = \"none\"\n"),
+            &["f.toml:5:13: an upstream of stage `prod` cannot do without isolation"],
+        ),
+        (
+            prod("sealed = false\n"),
+            &["f.toml:5:10: an upstream of stage `prod` must be sealed"],
+        ),
+        (
+            prod("isolation = \"readonly\"\n"),
+            &["hint: did you mean `read_only`?"],
+        ),
+        (
+            prod("[upstream.sandbox]\noverlap_after = \"1h\"\n"),
+            &["`overlap_after` (3600s) is not below"],
+        ),
+        (
+            format!("{}{}", prod(""), prod("")),
+            &["upstream \"a\" stands here twice"],
+        ),
+        (
+            prod("").replace("\"a\"", "\"devinprod\""),
+            &["is the proxy's own console"],
+        ),
+        (
+            developer(""),
+            &[
+                "developer \"dev1\" has no password",
+                "hint: `devinprod developer add dev1`",
+            ],
+        ),
+        (
+            developer(&format!(
+                "password = \"{v}\"\n[[developer]]\nname = \"dev1\"\npassword = \"{v}\"\n"
+            )),
+            &["stands here twice"],
+        ),
+        (
+            developer(&format!("password = \"{v}\"\n")).replace("dev1", "dev+1"),
+            &["has a '+' in it"],
+        ),
+        (
+            format!("[limits]\nmax_clients = 0\nmax_message_size = \"1kB\"\n{UPSTREAM}"),
+            &["at least 1", "between 64kB"],
+        ),
+        (
+            format!(
+                "[listen]\ntls = {{ cert = \"/nowhere/c\", key = \"/nowhere/k\" }}\n{UPSTREAM}"
+            ),
+            &["f.toml:2:16: cannot read /nowhere/c: No"],
+        ),
+        (
+            format!("[listen]\naddress = \"localhost\"\n{UPSTREAM}"),
+            &["not an IP address and a port"],
+        ),
+    ];
+    for (text, expected) in cases {
+        check_refused(text, expected);
+    }
+}
+
+#[test]
+fn no_password_is_ever_shown() {
+    let text = "[[upstream]]\nname = \"a\"\nurl = \"postgres://p:s3cret@h/d\"\nurl_env = \"X\"\nstage = \"prod\"\n\
+         [[upstream]]\nname = \"b\"\nurl = \"postgres://p:s3cret@h:port/d\"\nstage = \"prod\"\n\
+         [[developer]]\nname = \"dev1\"\npassword = \"s3cret\"\n";
+    let report = parse(text).unwrap_err();
+    assert!(report.len() >= 3, "{report}");
+    assert!(!report.to_string().contains("s3cret"), "{report}");
+    let good = config(&UPSTREAM.replace("p@h", "p:s3cret@h"));
+    assert!(!format!("{good:?}").contains("s3cret"));
+}
+
+#[test]
+fn the_developers_file_and_the_configuration_complete_each_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("f.toml");
+    let v = verifier();
+    std::fs::write(folder.path().join("who"), format!("dev1:{v}\ndev2:{v}\n")).unwrap();
+    let text = format!(
+        "developers_file = \"who\"\n{UPSTREAM}developers = [\"@team\"]\n[[developer]]\nname = \"dev1\"\ngroups = [\"team\"]\n"
+    );
+    std::fs::write(&path, &text).unwrap();
+    let loaded = Config::load(&path).unwrap();
+    assert!(loaded.warnings.is_empty());
+    assert_eq!(loaded.config.developers.len(), 2);
+    assert!(loaded.config.upstreams["shop"].developers.contains("dev1"));
+    assert_eq!(
+        loaded.config.developers_file,
+        Some(folder.path().join("who"))
+    );
+
+    std::fs::write(&path, format!("{text}password = \"{v}\"\n")).unwrap();
+    let report = Config::load(&path).unwrap_err().to_string();
+    assert!(
+        report.contains("and another in the developers' file"),
+        "{report}"
+    );
+    assert!(!report.contains(&v), "{report}");
+}
+
+#[test]
+fn the_example_is_right() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("devinprod.toml");
+    std::fs::write(&path, EXAMPLE).unwrap();
+    std::fs::write(
+        folder.path().join("devinprod.developers"),
+        format!("dev1:{}\n", verifier()),
+    )
+    .unwrap();
+    let loaded = Config::load(&path).unwrap();
+    assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
+    assert_eq!(loaded.config.upstreams["shop"].developers.len(), 2);
+}
+
+#[test]
+fn the_example_s_comments_are_the_defaults() {
+    let settings = EXAMPLE.lines().filter_map(|line| {
+        let line = line.strip_prefix("# ")?;
+        let (name, value) = line.split_once(" = ")?;
+        let is_default = name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+        (is_default && !["tls", "file", "url_env"].contains(&name)).then_some((name, value))
+    });
+    let (mut sandbox, mut limits, mut count) = (String::new(), String::new(), 0);
+    for (name, value) in settings {
+        count += 1;
+        let line = format!("{name} = {value}\n");
+        match name {
+            "max_message_size" | "startup_timeout" | "shutdown_grace" => limits += &line,
+            "max_clients" if value == "1000" => limits += &line,
+            "isolation" | "sealed" | "allow_plaintext_beyond_loopback" => {}
+            _ => sandbox += &line,
+        }
+    }
+    assert!(count >= 15, "{count}");
+    let config = config(&format!("[sandbox]\n{sandbox}[limits]\n{limits}{UPSTREAM}"));
+    assert_eq!(config.limits, Limits::default());
+    assert_eq!(config.upstreams["shop"].sandbox, SandboxSettings::default());
+}
+
+/// The fields of a raw struct, as serde lists them when it meets one that it does not know.
+fn fields<T: DeserializeOwned>() -> BTreeSet<String> {
+    let error = match T::deserialize(toml::Deserializer::parse("'?' = 0").unwrap()) {
+        Ok(_) => panic!("an unknown field was accepted"),
+        Err(error) => error,
+    };
+    let (_, expected) = error.message().split_once("expected").unwrap();
+    let names = expected.split('`').skip(1).step_by(2);
+    names.map(str::to_owned).collect()
+}
+
+#[test]
+fn every_setting_is_documented() {
+    let manual = include_str!("../../docs/configuration.md");
+    let sections = [
+        ("At the top", fields::<RawConfig>()),
+        ("[listen]", fields::<RawListen>()),
+        ("[listen]", fields::<RawTls>()),
+        ("[[upstream]]", fields::<RawUpstream>()),
+        ("[sandbox]", fields::<RawSandbox>()),
+        ("[[developer]]", fields::<RawDeveloper>()),
+        ("[events]", fields::<RawEvents>()),
+        ("[limits]", fields::<RawLimits>()),
+    ];
+    for (title, fields) in sections {
+        let (_, section) = manual
+            .split_once(&format!("\n## {title}\n"))
+            .unwrap_or_else(|| panic!("no section {title}"));
+        let section = section.split("\n## ").next().unwrap();
+        assert!(!fields.is_empty());
+        for field in fields {
+            assert!(
+                section.contains(&format!("`{field}`")),
+                "{title} does not explain {field}"
+            );
+        }
+    }
+}

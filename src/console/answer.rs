@@ -1,0 +1,233 @@
+//! What the console answers: columns and rows, before anybody thinks of a protocol.
+
+use std::time::SystemTime;
+
+use super::command::Command;
+use super::{ClientRow, Directory, LockRow, SandboxRow, UpstreamRow};
+use crate::audit::time::Utc;
+use crate::error::Refusal;
+use crate::sandbox::settings::{Isolation, Seal};
+
+/// A column's type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Text,
+    Int8,
+    Bool,
+}
+
+/// A value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Cell {
+    Text(Option<String>),
+    Int8(Option<i64>),
+    Bool(bool),
+}
+
+/// Names and types.
+pub(super) type Columns = &'static [(&'static str, Kind)];
+
+/// What a command answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Answer {
+    pub tag: &'static str,
+    /// None for a command that answers with its tag alone.
+    pub rows: Option<Vec<Vec<Cell>>>,
+}
+
+const HELP: &[(&str, &str)] = &[
+    ("SHOW UPSTREAMS", "what you may use, and what holds there"),
+    ("SHOW SANDBOXES", "your sandboxes"),
+    (
+        "SHOW CLIENTS",
+        "your connections, and which of them waits for which",
+    ),
+    ("SHOW LOCKS", "whom you wait for, and who waits for you"),
+    (
+        "RESET SANDBOX name [ON upstream]",
+        "throw away everything that a sandbox holds; a fresh one begins with the next statement",
+    ),
+    ("HELP", "this"),
+];
+
+/// The columns that a command answers with; empty if it answers with its tag alone.
+pub(super) fn columns(command: &Command) -> Columns {
+    use Kind::{Bool, Int8, Text};
+    match command {
+        Command::Help => &[("command", Text), ("what it does", Text)],
+        Command::ShowUpstreams => &[
+            ("upstream", Text),
+            ("stage", Text),
+            ("isolation", Text),
+            ("sandboxes", Int8),
+            ("what holds", Text),
+        ],
+        Command::ShowSandboxes => &[
+            ("upstream", Text),
+            ("sandbox", Text),
+            ("state", Text),
+            ("begun", Text),
+            ("idle_seconds", Int8),
+            ("clients", Int8),
+            ("armed", Bool),
+            ("tainted", Bool),
+            ("statements", Int8),
+            ("subtransactions", Int8),
+            ("backend_pid", Int8),
+        ],
+        Command::ShowClients => &[
+            ("pid", Int8),
+            ("upstream", Text),
+            ("sandbox", Text),
+            ("application_name", Text),
+            ("client", Text),
+            ("state", Text),
+            ("connected", Text),
+            ("waits_for", Int8),
+        ],
+        Command::ShowLocks => &[
+            ("upstream", Text),
+            ("kind", Text),
+            ("object", Text),
+            ("waiter", Text),
+            ("waiter_sandbox", Text),
+            ("holder", Text),
+            ("holder_sandbox", Text),
+            ("waited_seconds", Int8),
+        ],
+        Command::Ping => &[("?column?", Int8)],
+        Command::ResetSandbox { .. }
+        | Command::Begin
+        | Command::Commit
+        | Command::Rollback
+        | Command::Set
+        | Command::DiscardAll => &[],
+    }
+}
+
+/// Runs a command for a developer.
+///
+/// # Errors
+/// What the directory refuses.
+pub(super) async fn answer(
+    command: &Command,
+    developer: &str,
+    directory: &dyn Directory,
+) -> Result<Answer, Refusal> {
+    let rows = |tag, rows: Vec<Vec<Cell>>| Answer {
+        tag,
+        rows: Some(rows),
+    };
+    let tag = |tag| Answer { tag, rows: None };
+    Ok(match command {
+        Command::Help => {
+            let lines = HELP
+                .iter()
+                .map(|&(left, right)| vec![text(left), text(right)]);
+            rows("HELP", lines.collect())
+        }
+        Command::ShowUpstreams => {
+            let upstreams = directory.upstreams(developer);
+            rows("SHOW", upstreams.into_iter().map(upstream).collect())
+        }
+        Command::ShowSandboxes => {
+            let sandboxes = directory.sandboxes(developer);
+            rows("SHOW", sandboxes.into_iter().map(sandbox).collect())
+        }
+        Command::ShowClients => {
+            let clients = directory.clients(developer);
+            rows("SHOW", clients.into_iter().map(client).collect())
+        }
+        Command::ShowLocks => {
+            let locks = directory.locks(developer).await?;
+            rows("SHOW", locks.into_iter().map(lock).collect())
+        }
+        Command::ResetSandbox { name, upstream } => {
+            directory
+                .reset(developer, upstream.as_deref(), name)
+                .await?;
+            tag("RESET SANDBOX")
+        }
+        Command::Ping => rows("SELECT", vec![vec![int(1)]]),
+        Command::Begin => tag("BEGIN"),
+        Command::Commit => tag("COMMIT"),
+        Command::Rollback => tag("ROLLBACK"),
+        Command::Set => tag("SET"),
+        Command::DiscardAll => tag("DISCARD ALL"),
+    })
+}
+
+fn upstream(row: UpstreamRow) -> Vec<Cell> {
+    let holds = match row.isolation {
+        Isolation::Sandbox(Seal::Sealed) => "nothing is committed; Postgres itself refuses to",
+        Isolation::Sandbox(Seal::Unsealed) => "nothing is committed, unless on purpose: not sealed",
+        Isolation::ReadOnly(_) => "nothing can be written",
+        Isolation::None => "nothing: what you write is committed",
+    };
+    vec![
+        text(row.name),
+        text(row.stage),
+        text(row.isolation.as_str()),
+        count(row.sandboxes),
+        text(holds),
+    ]
+}
+
+fn sandbox(row: SandboxRow) -> Vec<Cell> {
+    vec![
+        text(row.upstream),
+        text(row.name),
+        text(row.state.as_str()),
+        time(row.begun),
+        count(row.idle.as_secs()),
+        count(row.clients),
+        Cell::Bool(row.armed),
+        Cell::Bool(row.tainted),
+        count(row.statements),
+        count(row.subtransactions),
+        Cell::Int8(row.backend_pid.map(i64::from)),
+    ]
+}
+
+fn client(row: ClientRow) -> Vec<Cell> {
+    vec![
+        int(row.pid),
+        text(row.upstream),
+        Cell::Text(row.sandbox),
+        text(row.application),
+        text(row.address.to_string()),
+        text(row.state.as_str()),
+        time(row.connected),
+        Cell::Int8(row.waits_for.map(i64::from)),
+    ]
+}
+
+fn lock(row: LockRow) -> Vec<Cell> {
+    vec![
+        text(row.upstream),
+        text(row.kind.as_str()),
+        Cell::Text(row.object),
+        text(row.waiter),
+        Cell::Text(row.waiter_sandbox),
+        text(row.holder),
+        Cell::Text(row.holder_sandbox),
+        count(row.waited.as_secs()),
+    ]
+}
+
+fn text(value: impl Into<String>) -> Cell {
+    Cell::Text(Some(value.into()))
+}
+
+fn time(value: SystemTime) -> Cell {
+    text(Utc(value).to_string())
+}
+
+fn int(value: i32) -> Cell {
+    Cell::Int8(Some(value.into()))
+}
+
+/// A number that is beyond a bigint shows as the largest one.
+fn count(value: impl TryInto<i64>) -> Cell {
+    Cell::Int8(Some(value.try_into().unwrap_or(i64::MAX)))
+}

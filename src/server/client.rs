@@ -1,0 +1,185 @@
+//! One connection from its first byte to where it is served.
+
+use super::{CancelHandle, CancelTarget, Shared, passthrough};
+use crate::audit::EventKind;
+use crate::config::{Config, Upstream};
+use crate::console::{self, Visitor};
+use crate::error::{Refusal, SqlState};
+use crate::sandbox::settings::Isolation;
+use crate::session::{self, Client, Login};
+use crate::wire::authenticate::authenticate;
+use crate::wire::options::split_options;
+use crate::wire::startup::{self, ClientStream, Limits, Negotiated, Startup, StartupError, negotiate};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, Semaphore};
+
+/// Serves one connection to its end.
+pub(super) async fn handle(shared: Arc<Shared>, tcp: TcpStream, peer: SocketAddr, clients: Arc<Semaphore>) {
+    let config = shared.config();
+    let limits = Limits { time: config.limits.startup_timeout };
+    match negotiate(tcp, config.listen.tls.as_ref(), limits).await {
+        Ok(Negotiated::Cancel { stream, process, secret }) => {
+            shared.cancel(process, &secret).await;
+            drop(stream);
+        }
+        Ok(Negotiated::Startup(mut stream, startup)) => {
+            let Ok(_place) = clients.try_acquire_owned() else {
+                let refusal = Refusal::fatal(SqlState::TOO_MANY_CONNECTIONS, "sorry, too many clients already")
+                    .hint("limits.max_clients of the proxy says how many there may be");
+                let _ = startup::refuse(&mut stream, &refusal).await;
+                return;
+            };
+            log_in(shared, config, stream, startup, peer).await;
+        }
+        Err(error) => tracing::debug!(%peer, %error, "no session"),
+    }
+}
+
+async fn log_in(shared: Arc<Shared>, config: Arc<Config>, mut stream: ClientStream, startup: Startup, peer: SocketAddr) {
+    let (developer, sandbox) = match startup.user.split_once('+') {
+        Some((developer, sandbox)) => (developer.to_owned(), Some(sandbox.to_owned())),
+        None => (startup.user.clone(), None),
+    };
+    if !stream.is_tls() && !config.listen.accepts_plaintext_from(peer.ip()) {
+        let refusal = Refusal::fatal(SqlState::INVALID_AUTHORIZATION, "this proxy takes connections from other machines only with TLS")
+            .hint("Connect with sslmode=require");
+        let _ = startup::refuse(&mut stream, &refusal).await;
+        return;
+    }
+    let verifier = config.developers.get(&developer).map(|developer| &developer.verifier);
+    match authenticate(&mut stream, &startup, verifier, &shared.mock).await {
+        Ok(()) => {}
+        Err(error) => {
+            if matches!(error, StartupError::Refused(_)) {
+                shared.report_from(peer, &developer, EventKind::AuthenticationFailed);
+            }
+            return;
+        }
+    }
+    if startup.database == console::DATABASE {
+        let visitor = Visitor { developer, address: peer };
+        let directory = Arc::new(super::ProxyDirectory::new(shared.clone()));
+        if let Err(error) = console::serve(stream, visitor, directory).await {
+            tracing::debug!(%peer, %error, "a console ended");
+        }
+        return;
+    }
+    let upstream = match config.upstream_for(&developer, &startup.database) {
+        Ok(upstream) => upstream.clone(),
+        Err(refusal) => return refuse(&shared, &mut stream, peer, &developer, refusal).await,
+    };
+    let login = match login(&developer, sandbox, &upstream, &startup, peer, &shared) {
+        Ok(login) => login,
+        Err(refusal) => return refuse(&shared, &mut stream, peer, &developer, refusal).await,
+    };
+    serve(shared, config, stream, startup, upstream, login).await;
+}
+
+async fn refuse(shared: &Shared, stream: &mut ClientStream, peer: SocketAddr, developer: &str, refusal: Refusal) {
+    let kind =
+        EventKind::Refused { sqlstate: refusal.sqlstate.0.to_owned(), message: refusal.message.clone() };
+    shared.report_from(peer, developer, kind);
+    let _ = startup::refuse(stream, &refusal).await;
+}
+
+/// The startup message as a login: which sandbox, which settings.
+fn login(
+    developer: &str,
+    sandbox: Option<String>,
+    upstream: &Upstream,
+    startup: &Startup,
+    peer: SocketAddr,
+    shared: &Shared,
+) -> Result<Login, Refusal> {
+    let mut settings = BTreeMap::new();
+    if let Some(options) = startup.parameter("options") {
+        for (name, value) in split_options(options)? {
+            settings.insert(name.to_lowercase(), value);
+        }
+    }
+    for (name, value) in &startup.parameters {
+        if name != "options" {
+            settings.insert(name.to_lowercase(), value.clone());
+        }
+    }
+    let private = match settings.remove("devinprod.isolation").as_deref() {
+        None | Some("sandbox") => false,
+        Some("connection") => true,
+        Some(other) => {
+            return Err(Refusal::fatal(SqlState::INVALID_PARAMETER_VALUE, format!("invalid value for parameter \"devinprod.isolation\": \"{other}\""))
+                .hint("connection gives the connection a sandbox of its own; without it, it shares one"));
+        }
+    };
+    let named = settings.remove("devinprod.sandbox").or(sandbox);
+    if let Some(name) = &named {
+        check_sandbox_name(name)?;
+    }
+    if let Some(name) = settings.keys().find(|name| name.starts_with("devinprod.")) {
+        return Err(Refusal::fatal(SqlState::INVALID_PARAMETER_VALUE, format!("unrecognized configuration parameter \"{name}\"")));
+    }
+    if settings.get("standard_conforming_strings").is_some_and(|v| v != "on") {
+        return Err(Refusal::fatal(SqlState::FEATURE_NOT_SUPPORTED, "standard_conforming_strings cannot be turned off through devinprod"));
+    }
+    let id = shared.next_client.load(Ordering::Relaxed);
+    let process = 1 + (id.wrapping_mul(7919) % 0x3fff_ffff) as i32;
+    Ok(Login {
+        developer: developer.to_owned(),
+        upstream: upstream.name.clone(),
+        sandbox: if private { None } else { Some(named.unwrap_or_else(|| "default".to_owned())) },
+        settings,
+        address: peer,
+        process,
+    })
+}
+
+fn check_sandbox_name(name: &str) -> Result<(), Refusal> {
+    let fine = !name.is_empty()
+        && name.len() <= 63
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'/'));
+    if fine {
+        return Ok(());
+    }
+    Err(Refusal::fatal(SqlState::INVALID_PARAMETER_VALUE, "invalid sandbox name")
+        .detail("A sandbox's name has 1 to 63 letters, digits, and the characters - _ . /"))
+}
+
+async fn serve(
+    shared: Arc<Shared>,
+    config: Arc<Config>,
+    stream: ClientStream,
+    startup: Startup,
+    upstream: Arc<Upstream>,
+    mut login: Login,
+) {
+    let id = shared.next_client.fetch_add(1, Ordering::Relaxed);
+    login.process = 1 + (id.wrapping_mul(7919) % 0x3fff_ffff) as i32;
+    let process = login.process;
+    if upstream.isolation == Isolation::None {
+        let registered = |target| register(&shared, process, Vec::new(), target);
+        passthrough::serve(stream, &upstream, &startup, &login, registered).await;
+    } else {
+        let secret: [u8; 4] = rand::random();
+        let cancelled = Arc::new(Notify::new());
+        let target = CancelTarget::Sandbox { client: id, cancelled: cancelled.clone() };
+        register(&shared, process, secret.to_vec(), target);
+        let client = Client::new(Box::new(stream), config.limits.max_message_size);
+        session::serve(client, login, shared.context.clone(), id, &secret, cancelled).await;
+    }
+    shared.cancels.lock().unwrap_or_else(PoisonError::into_inner).remove(&process);
+}
+
+fn register(shared: &Shared, process: i32, secret: Vec<u8>, target: CancelTarget) {
+    let (process, secret) = match &target {
+        CancelTarget::Upstream { process, secret, .. } => (*process, secret.clone()),
+        CancelTarget::Sandbox { .. } => (process, secret),
+    };
+    shared
+        .cancels
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .insert(process, CancelHandle { secret, target });
+}

@@ -1,0 +1,233 @@
+//! The proxy itself: accepts clients, finds out who they are, and hands each to a session, the console or,
+//! for isolation `none`, a pass-through.
+
+mod client;
+mod directory;
+mod opener;
+mod passthrough;
+
+use crate::audit::{EndReason, Event, EventKind, Events};
+use crate::config::Config;
+use crate::plan::PlanCache;
+use crate::sandbox::registry::{Opener, Registry};
+use crate::session::Context;
+use crate::wire::verifier::MockSecret;
+use opener::UpstreamOpener;
+use std::collections::HashMap;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+pub use directory::ProxyDirectory;
+
+/// How often sandboxes are looked at for idle time, age, and whom they block.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// A running proxy. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Server {
+    shared: Arc<Shared>,
+}
+
+/// What all clients of a server share.
+#[derive(Debug)]
+struct Shared {
+    config: RwLock<Arc<Config>>,
+    openers: Mutex<HashMap<String, Arc<UpstreamOpener>>>,
+    context: Arc<Context>,
+    mock: MockSecret,
+    cancels: Mutex<HashMap<i32, CancelHandle>>,
+    next_client: std::sync::atomic::AtomicU64,
+}
+
+/// How a cancel request finds its statement.
+#[derive(Debug, Clone)]
+struct CancelHandle {
+    secret: Vec<u8>,
+    target: CancelTarget,
+}
+
+#[derive(Debug, Clone)]
+enum CancelTarget {
+    Sandbox { client: u64, cancelled: Arc<Notify> },
+    Upstream { upstream: String, process: i32, secret: Vec<u8> },
+}
+
+impl Server {
+    /// A server for this configuration. Nothing listens yet.
+    pub fn new(config: Config, events: Events) -> Self {
+        let registry = Registry::new(events.clone());
+        let context = Arc::new(Context {
+            plans: PlanCache::default(),
+            registry,
+            max_message: config.limits.max_message_size,
+            events,
+            stopping: CancellationToken::new(),
+        });
+        let server = Self {
+            shared: Arc::new(Shared {
+                config: RwLock::new(Arc::new(config)),
+                openers: Mutex::default(),
+                context,
+                mock: MockSecret::random(),
+                cancels: Mutex::default(),
+                next_client: std::sync::atomic::AtomicU64::new(1),
+            }),
+        };
+        server.shared.set_upstreams();
+        server
+    }
+
+    /// Takes in a configuration that was read again. Sandboxes that run keep their limits; those of
+    /// developers who lost their access end.
+    pub fn reload(&self, config: Config) {
+        let shared = &self.shared;
+        *shared.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+        shared.set_upstreams();
+        let config = shared.config();
+        for sandbox in shared.context.registry.all() {
+            if config.upstream_for(&sandbox.key.developer, &sandbox.key.upstream).is_err() {
+                shared.context.registry.end(&sandbox, EndReason::AccessWithdrawn);
+            }
+        }
+        shared.report(EventKind::Reloaded);
+    }
+
+    /// Checks the seals of all upstreams that should have one. Returns what is wrong, by upstream.
+    pub async fn check_seals(&self) -> Vec<(String, String)> {
+        let openers: Vec<_> = self.shared.openers().into_iter().collect();
+        let mut wrong = Vec::new();
+        for (name, opener) in openers {
+            if let Err(refusal) = opener.check_seal().await {
+                wrong.push((name, refusal.to_string()));
+            }
+        }
+        wrong.sort();
+        wrong
+    }
+
+    /// Serves clients until `stop` is ready, then lets running statements end, for as long as the
+    /// configuration grants, and ends all sandboxes.
+    pub async fn run(&self, listener: TcpListener, stop: impl Future<Output = ()>) -> io::Result<()> {
+        let shared = &self.shared;
+        shared.report(EventKind::Started);
+        let clients = Arc::new(tokio::sync::Semaphore::new(shared.config().limits.max_clients as usize));
+        let sweeper = tokio::spawn(sweep(shared.clone()));
+        let tasks = tokio_util::task::TaskTracker::new();
+        tokio::pin!(stop);
+        loop {
+            let accepted = tokio::select! {
+                () = &mut stop => break,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((tcp, peer)) => {
+                    tasks.spawn(client::handle(shared.clone(), tcp, peer, clients.clone()));
+                }
+                Err(error) => {
+                    // Out of file descriptors: the next accept would fail at once, too.
+                    tracing::error!(%error, "a client could not be accepted");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+        drop(listener);
+        shared.context.stopping.cancel();
+        tasks.close();
+        let grace = shared.config().limits.shutdown_grace;
+        if tokio::time::timeout(grace, tasks.wait()).await.is_err() {
+            tracing::warn!("clients are still busy after the grace period; their statements are cut off");
+        }
+        sweeper.abort();
+        for sandbox in shared.context.registry.all() {
+            shared.context.registry.end(&sandbox, EndReason::Shutdown);
+        }
+        // Time for the goodbyes to reach the upstreams.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        shared.report(EventKind::Stopped);
+        Ok(())
+    }
+
+    /// What the console asks.
+    pub fn directory(&self) -> Arc<ProxyDirectory> {
+        Arc::new(ProxyDirectory::new(self.shared.clone()))
+    }
+
+    /// Records a configuration that was refused.
+    pub fn reload_failed(&self, reason: String) {
+        self.shared.report(EventKind::ReloadFailed { reason });
+    }
+}
+
+impl Shared {
+    fn config(&self) -> Arc<Config> {
+        self.config.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn openers(&self) -> HashMap<String, Arc<UpstreamOpener>> {
+        self.openers.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Makes an opener for each upstream; one whose upstream did not change is kept, with its connection.
+    fn set_upstreams(&self) {
+        let config = self.config();
+        let old = self.openers();
+        let new: HashMap<String, Arc<UpstreamOpener>> = config
+            .upstreams
+            .iter()
+            .map(|(name, upstream)| {
+                let kept = old.get(name).filter(|opener| opener.serves(upstream)).cloned();
+                (name.clone(), kept.unwrap_or_else(|| Arc::new(UpstreamOpener::new(upstream.clone()))))
+            })
+            .collect();
+        let openers = new.iter().map(|(name, opener)| (name.clone(), opener.clone() as Arc<dyn Opener>)).collect();
+        self.context.registry.set_upstreams(openers);
+        *self.openers.lock().unwrap_or_else(PoisonError::into_inner) = new;
+    }
+
+    fn report(&self, kind: EventKind) {
+        self.context.events.report(Event::now(kind));
+    }
+
+    fn report_from(&self, peer: SocketAddr, developer: &str, kind: EventKind) {
+        self.context.events.report(Event::now(kind).developer(developer).client(peer));
+    }
+
+    /// A cancel request that came over a connection of its own. Nobody is told whether it found anything.
+    async fn cancel(&self, process: i32, secret: &[u8]) {
+        use subtle::ConstantTimeEq;
+        let handle = self.cancels.lock().unwrap_or_else(PoisonError::into_inner).get(&process).cloned();
+        let Some(handle) = handle.filter(|handle| bool::from(handle.secret.ct_eq(secret))) else { return };
+        match handle.target {
+            CancelTarget::Sandbox { client, cancelled } => {
+                let registry = &self.context.registry;
+                let running = registry.all().into_iter().find(|sandbox| sandbox.has_client(client));
+                let Some(sandbox) = running else { return };
+                let _gate = sandbox.cancel_gate.lock().await;
+                if sandbox.running() == Some(client) {
+                    registry.cancel(&sandbox).await;
+                } else {
+                    cancelled.notify_waiters();
+                }
+            }
+            CancelTarget::Upstream { upstream, process, secret } => {
+                if let Some(opener) = self.openers().get(&upstream) {
+                    opener.cancel_backend(process, &secret).await;
+                }
+            }
+        }
+    }
+}
+
+async fn sweep(shared: Arc<Shared>) {
+    let mut blocked_since: HashMap<i32, Instant> = HashMap::new();
+    loop {
+        tokio::time::sleep(SWEEP).await;
+        shared.context.registry.sweep(&mut blocked_since).await;
+    }
+}

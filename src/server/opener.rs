@@ -1,0 +1,230 @@
+//! Connections to one upstream: for sandboxes, as leased developer roles; and the keeper, the proxy's own
+//! side connection, which leases roles and sees who waits for whom.
+
+use crate::config::Upstream;
+use crate::error::{Refusal, SqlState};
+use crate::sandbox::registry::{Blocking, Opened, Opener};
+use crate::sandbox::settings::{Isolation, SandboxSettings, Seal};
+use crate::seal::{self, Gravity, Names};
+use crate::upstream::address::Password;
+use crate::upstream::command::Flavor;
+use crate::upstream::connect::{self, ConnectError};
+use crate::upstream::link::Link;
+use async_trait::async_trait;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// See the [module](self).
+#[derive(Debug)]
+pub struct UpstreamOpener {
+    upstream: Arc<Upstream>,
+    keeper: tokio::sync::Mutex<Option<Arc<tokio_postgres::Client>>>,
+    sealed: tokio::sync::OnceCell<()>,
+    secrets: Arc<Mutex<HashMap<i32, Vec<u8>>>>,
+}
+
+/// Gives up what belongs to a backend when its connection does.
+struct Held {
+    process: i32,
+    secrets: Arc<Mutex<HashMap<i32, Vec<u8>>>>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.secrets.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.process);
+    }
+}
+
+impl UpstreamOpener {
+    /// For one upstream of the configuration.
+    pub fn new(upstream: Arc<Upstream>) -> Self {
+        Self {
+            upstream,
+            keeper: tokio::sync::Mutex::default(),
+            sealed: tokio::sync::OnceCell::new(),
+            secrets: Arc::default(),
+        }
+    }
+
+    /// Whether a reloaded configuration still means the same database, reached the same way.
+    pub fn serves(&self, upstream: &Upstream) -> bool {
+        self.upstream.address == upstream.address
+            && self.upstream.isolation == upstream.isolation
+            && self.upstream.sandbox == upstream.sandbox
+    }
+
+    /// Whether the seal that should be there is there, and whole.
+    pub async fn check_seal(&self) -> Result<(), Refusal> {
+        if !self.is_sealed() {
+            return Ok(());
+        }
+        self.sealed.get_or_try_init(|| self.verify()).await.map(|()| ())
+    }
+
+    async fn verify(&self) -> Result<(), Refusal> {
+        let keeper = self.keeper().await?;
+        let findings = seal::verify(&keeper, &Names::default())
+            .await
+            .map_err(|error| self.open_seal(error.to_string()))?;
+        match findings.into_iter().find(|finding| finding.gravity == Gravity::Hole) {
+            Some(hole) => Err(self.open_seal(hole.what)),
+            None => Ok(()),
+        }
+    }
+
+    fn open_seal(&self, what: String) -> Refusal {
+        Refusal::error(
+            SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+            format!("the upstream {} is not safely sealed: {what}", self.upstream.name),
+        )
+        .hint("Run devinprod setup on it; devinprod doctor says more")
+    }
+
+    fn is_sealed(&self) -> bool {
+        matches!(self.upstream.isolation, Isolation::Sandbox(Seal::Sealed) | Isolation::ReadOnly(Seal::Sealed))
+    }
+
+    /// A connection as the proxy's own role, made again when it broke.
+    pub async fn keeper(&self) -> Result<Arc<tokio_postgres::Client>, Refusal> {
+        let mut keeper = self.keeper.lock().await;
+        if let Some(client) = keeper.as_ref().filter(|client| !client.is_closed()) {
+            return Ok(client.clone());
+        }
+        let client = crate::upstream::admin::admin(&self.upstream.address)
+            .await
+            .map_err(|error| self.unreachable(&error))?;
+        let client = Arc::new(client);
+        *keeper = Some(client.clone());
+        Ok(client)
+    }
+
+    /// Sends a cancel request with a key that is not in this opener's own list.
+    pub async fn cancel_backend(&self, process: i32, secret: &[u8]) {
+        let result = connect::cancel(&self.upstream.address, process, secret, Duration::from_secs(5)).await;
+        if let Err(error) = result {
+            tracing::warn!(upstream = %self.upstream.name, %error, "a cancel request could not be passed on");
+        }
+    }
+
+    fn unreachable(&self, error: &ConnectError) -> Refusal {
+        let name = &self.upstream.name;
+        match error {
+            // The server's own words, which name no secret.
+            ConnectError::Refused { sqlstate, message } if sqlstate.starts_with("53") => {
+                Refusal::error(SqlState::TOO_MANY_CONNECTIONS, format!("the upstream {name} takes no more connections: {message}"))
+                    .hint("Try again when others have left")
+            }
+            ConnectError::Refused { sqlstate, message } => Refusal::error(
+                SqlState::CANNOT_CONNECT_NOW,
+                format!("the upstream {name} refused the proxy's connection: {message} ({sqlstate})"),
+            )
+            .hint("Whoever runs the proxy should look at the upstream's url"),
+            error => {
+                tracing::warn!(upstream = %name, %error, "upstream not reachable");
+                Refusal::error(SqlState::CANNOT_CONNECT_NOW, format!("the upstream {name} cannot be reached: {error}"))
+                    .hint("Try again later, or ask whoever runs the proxy")
+            }
+        }
+    }
+
+    fn seal_refusal(&self, error: &seal::SealError) -> Refusal {
+        match error {
+            seal::SealError::AllLeased(_) => Refusal::error(
+                SqlState::TOO_MANY_CONNECTIONS,
+                format!("all developer roles of the upstream {} are in use", self.upstream.name),
+            )
+            .hint("End a sandbox that is no longer needed (RESET SANDBOX in the database devinprod), or run devinprod setup with more --pairs"),
+            error => self.open_seal(error.to_string()),
+        }
+    }
+}
+
+#[async_trait]
+impl Opener for UpstreamOpener {
+    async fn open(&self) -> Result<Opened, Refusal> {
+        let address = &self.upstream.address;
+        let (flavor, user, password) = match self.upstream.isolation {
+            Isolation::Sandbox(Seal::Sealed) | Isolation::ReadOnly(Seal::Sealed) => {
+                self.check_seal().await?;
+                let keeper = self.keeper().await?;
+                let lease = seal::lease(&keeper).await.map_err(|error| self.seal_refusal(&error))?;
+                let flavor = match self.upstream.isolation {
+                    Isolation::ReadOnly(_) => Flavor::ReadOnly,
+                    _ => Flavor::Sealed,
+                };
+                (flavor, lease.role, Password::new(lease.password))
+            }
+            Isolation::Sandbox(Seal::Unsealed) => (Flavor::Guarded, address.user.clone(), address.password.clone()),
+            Isolation::ReadOnly(Seal::Unsealed) => (Flavor::ReadOnly, address.user.clone(), address.password.clone()),
+            Isolation::None => {
+                return Err(Refusal::error(
+                    SqlState::FEATURE_NOT_SUPPORTED,
+                    format!("the upstream {} has no sandboxes", self.upstream.name),
+                ));
+            }
+        };
+        let lock_timeout = format!("{}ms", self.upstream.sandbox.lock_timeout.as_millis());
+        let parameters = [
+            ("application_name", "devinprod"),
+            ("client_encoding", "UTF8"),
+            ("standard_conforming_strings", "on"),
+            ("default_transaction_isolation", "read committed"),
+            ("default_transaction_read_only", "off"),
+            ("default_transaction_deferrable", "off"),
+            ("lock_timeout", &lock_timeout),
+            ("statement_timeout", "0"),
+            ("idle_in_transaction_session_timeout", "0"),
+            ("idle_session_timeout", "0"),
+        ];
+        let connection = connect::connect(address, &user, &password, &parameters, address.connect_timeout)
+            .await
+            .map_err(|error| self.unreachable(&error))?;
+        let process = connection.process;
+        self.secrets
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(process, connection.secret.clone());
+        let parameters = connection.parameters.into_iter().collect();
+        Ok(Opened {
+            link: Link::new(Box::new(connection.stream), process, flavor, connection.read_ahead),
+            parameters,
+            lease: Box::new(Held { process, secrets: self.secrets.clone() }),
+            version: connection.server_version,
+        })
+    }
+
+    fn settings(&self) -> SandboxSettings {
+        self.upstream.sandbox.clone()
+    }
+
+    async fn cancel(&self, process: i32) {
+        let secret = self.secrets.lock().unwrap_or_else(PoisonError::into_inner).get(&process).cloned();
+        if let Some(secret) = secret {
+            self.cancel_backend(process, &secret).await;
+        }
+    }
+
+    async fn blocking(&self) -> Result<Vec<Blocking>, Refusal> {
+        let keeper = self.keeper().await?;
+        let rows = keeper
+            .query(
+                "SELECT a.pid, coalesce(a.backend_type, ''), b.pid FROM pg_catalog.pg_stat_activity a, \
+                 LATERAL pg_catalog.unnest(pg_catalog.pg_blocking_pids(a.pid)) AS b (pid) \
+                 WHERE a.wait_event_type = 'Lock'",
+                &[],
+            )
+            .await
+            .map_err(|error| self.unreachable(&error.into()))?;
+        Ok(rows
+            .iter()
+            .filter_map(|row| {
+                Some(Blocking {
+                    blocked: row.try_get(0).ok()?,
+                    backend_type: row.try_get(1).ok()?,
+                    blocker: row.try_get(2).ok()?,
+                })
+            })
+            .collect())
+    }
+}
