@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{WebPkiServerVerifier, verify_server_cert_signed_by_trust_anchor};
+use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
 use rustls::crypto::{
     CryptoProvider, verify_tls12_signature, verify_tls13_signature,
     verify_tls13_signature_with_raw_key,
@@ -63,16 +63,9 @@ fn client_config(address: &Address) -> Result<Option<ClientConfig>, TrustError> 
         (SslMode::Prefer, _) | (SslMode::Require, SslRoot::Unset) => Arc::new(AnyCertificate {
             provider: provider.clone(),
         }),
-        (SslMode::Require | SslMode::VerifyCa, root) => Arc::new(AnyHost {
-            roots: load_roots(root)?,
-            provider: provider.clone(),
-        }),
-        (SslMode::VerifyFull, root) => {
-            let roots = Arc::new(load_roots(root)?);
-            WebPkiServerVerifier::builder_with_provider(roots, provider.clone())
-                .build()
-                .map_err(|_| TrustError::Empty)?
-        }
+        (mode @ (SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull), root) => Arc::new(
+            TrustedCertificate::load(root, mode == SslMode::VerifyFull, provider.clone())?,
+        ),
     };
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
@@ -83,24 +76,6 @@ fn client_config(address: &Address) -> Result<Option<ClientConfig>, TrustError> 
     Ok(Some(config))
 }
 
-fn load_roots(root: &SslRoot) -> Result<RootCertStore, TrustError> {
-    let certificates = match root {
-        SslRoot::File(path) => CertificateDer::pem_file_iter(path)
-            .and_then(|found| found.collect::<Result<Vec<_>, _>>())
-            .map_err(|error| TrustError::File {
-                path: path.clone(),
-                source: io::Error::other(error),
-            })?,
-        SslRoot::Unset | SslRoot::System => rustls_native_certs::load_native_certs().certs,
-    };
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(certificates);
-    if roots.is_empty() {
-        return Err(TrustError::Empty);
-    }
-    Ok(roots)
-}
-
 /// `prefer` and `require`: the traffic is encrypted, the server's identity is not checked.
 ///
 /// That the server holds the certificate's key is checked here as well: channel binding relies on it.
@@ -109,11 +84,57 @@ struct AnyCertificate {
     provider: Arc<CryptoProvider>,
 }
 
-/// `verify-ca`: a chain to a trusted root, for whatever host.
+/// `verify-ca` and `verify-full`: a chain to a trusted root, and for the latter the host's name.
 #[derive(Debug)]
-struct AnyHost {
+struct TrustedCertificate {
     roots: RootCertStore,
+    /// The trusted certificates themselves: a self-signed one may be the server's own.
+    trusted: Vec<CertificateDer<'static>>,
+    check_host: bool,
     provider: Arc<CryptoProvider>,
+}
+
+impl TrustedCertificate {
+    fn load(
+        root: &SslRoot,
+        check_host: bool,
+        provider: Arc<CryptoProvider>,
+    ) -> Result<Self, TrustError> {
+        let trusted = match root {
+            SslRoot::File(path) => CertificateDer::pem_file_iter(path)
+                .and_then(|found| found.collect::<Result<Vec<_>, _>>())
+                .map_err(|error| TrustError::File {
+                    path: path.clone(),
+                    source: io::Error::other(error),
+                })?,
+            SslRoot::Unset | SslRoot::System => rustls_native_certs::load_native_certs().certs,
+        };
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(trusted.iter().cloned());
+        if roots.is_empty() {
+            return Err(TrustError::Empty);
+        }
+        Ok(Self {
+            roots,
+            trusted,
+            check_host,
+            provider,
+        })
+    }
+}
+
+/// Whether the certificate is valid at this time by its own dates, which webpki checks only in a chain.
+fn check_dates(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), rustls::Error> {
+    let parsed = x509_cert::Certificate::from_der(certificate)
+        .map_err(|_| rustls::Error::from(CertificateError::BadEncoding))?;
+    let validity = parsed.tbs_certificate.validity;
+    if now.as_secs() < validity.not_before.to_unix_duration().as_secs() {
+        return Err(CertificateError::NotValidYet.into());
+    }
+    if now.as_secs() > validity.not_after.to_unix_duration().as_secs() {
+        return Err(CertificateError::Expired.into());
+    }
+    Ok(())
 }
 
 impl ServerCertVerifier for AnyCertificate {
@@ -161,24 +182,33 @@ impl ServerCertVerifier for AnyCertificate {
     }
 }
 
-impl ServerCertVerifier for AnyHost {
+impl ServerCertVerifier for TrustedCertificate {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
+        server_name: &ServerName<'_>,
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         let certificate = ParsedCertificate::try_from(end_entity)?;
-        let algorithms = self.provider.signature_verification_algorithms.all;
-        verify_server_cert_signed_by_trust_anchor(
-            &certificate,
-            &self.roots,
-            intermediates,
-            now,
-            algorithms,
-        )?;
+        if self.trusted.contains(end_entity) {
+            // webpki takes no authority for a server, but `openssl req -x509` makes one that is both, and
+            // libpq takes it.
+            check_dates(end_entity, now)?;
+        } else {
+            let algorithms = self.provider.signature_verification_algorithms.all;
+            verify_server_cert_signed_by_trust_anchor(
+                &certificate,
+                &self.roots,
+                intermediates,
+                now,
+                algorithms,
+            )?;
+        }
+        if self.check_host {
+            verify_server_name(&certificate, server_name)?;
+        }
         Ok(ServerCertVerified::assertion())
     }
 
@@ -211,7 +241,9 @@ impl ServerCertVerifier for AnyHost {
 
 #[cfg(test)]
 mod tests {
-    use rcgen::{CertificateParams, KeyPair};
+    use std::io::Write;
+
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
     use rustls::ServerConfig;
     use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
     use rustls::sign::{CertifiedKey, SingleCertAndKey};
@@ -220,8 +252,12 @@ mod tests {
 
     use super::*;
 
-    /// Shakes hands under `sslmode=prefer` with a server that shows this certificate and signs with this key.
-    async fn shake_hands(certificate: Vec<u8>, key: &KeyPair) -> Result<(), String> {
+    /// Shakes hands under these settings with a server that shows this certificate and signs with this key.
+    async fn shake_hands(
+        settings: &str,
+        certificate: Vec<u8>,
+        key: &KeyPair,
+    ) -> Result<(), String> {
         let provider = rustls::crypto::ring::default_provider();
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let key = provider.key_provider.load_private_key(key).unwrap();
@@ -231,7 +267,9 @@ mod tests {
             .unwrap()
             .with_no_client_auth()
             .with_cert_resolver(Arc::new(SingleCertAndKey::from(shown)));
-        let address: Address = "postgres://anna@localhost/shop".parse().unwrap();
+        let address: Address = format!("postgres://anna@localhost/shop?{settings}")
+            .parse()
+            .unwrap();
         let client = client_config(&address).unwrap().unwrap();
         let (near, far) = tokio::io::duplex(64 * 1024);
         let name = ServerName::try_from("localhost").unwrap();
@@ -242,6 +280,8 @@ mod tests {
         near.map(|_| ()).map_err(|error| error.to_string())
     }
 
+    const PREFER: &str = "sslmode=prefer";
+
     fn self_signed() -> (Vec<u8>, KeyPair) {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(["elsewhere".to_owned()]).unwrap();
@@ -251,9 +291,11 @@ mod tests {
     #[tokio::test]
     async fn prefer_takes_any_certificate_but_not_without_its_key() {
         let (certificate, key) = self_signed();
-        assert_eq!(shake_hands(certificate.clone(), &key).await, Ok(()));
+        assert_eq!(shake_hands(PREFER, certificate.clone(), &key).await, Ok(()));
         let (_, other_key) = self_signed();
-        let error = shake_hands(certificate, &other_key).await.unwrap_err();
+        let error = shake_hands(PREFER, certificate, &other_key)
+            .await
+            .unwrap_err();
         assert!(error.contains("BadSignature"), "{error}");
     }
 
@@ -264,9 +306,37 @@ mod tests {
         certificate.tbs_certificate.version = Version::V1;
         certificate.tbs_certificate.extensions = None;
         let certificate = certificate.to_der().unwrap();
-        assert_eq!(shake_hands(certificate.clone(), &key).await, Ok(()));
+        assert_eq!(shake_hands(PREFER, certificate.clone(), &key).await, Ok(()));
         let (_, other_key) = self_signed();
-        let error = shake_hands(certificate, &other_key).await.unwrap_err();
+        let error = shake_hands(PREFER, certificate, &other_key)
+            .await
+            .unwrap_err();
         assert!(error.contains("BadSignature"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_trusted_self_signed_certificate_may_be_the_servers_own() {
+        for (name, year, mode, expected) in [
+            ("localhost", 2100, "verify-full", Ok(())),
+            ("elsewhere", 2100, "verify-full", Err("not valid for name")),
+            ("elsewhere", 2100, "verify-ca", Ok(())),
+            ("localhost", 2001, "verify-ca", Err("Expired")),
+        ] {
+            let key = KeyPair::generate().unwrap();
+            let mut params = CertificateParams::new([name.to_owned()]).unwrap();
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            params.not_before = rcgen::date_time_ymd(2000, 1, 1);
+            params.not_after = rcgen::date_time_ymd(year, 1, 1);
+            let certificate = params.self_signed(&key).unwrap();
+            let mut file = tempfile::NamedTempFile::new().unwrap();
+            file.write_all(certificate.pem().as_bytes()).unwrap();
+            let settings = format!("sslmode={mode}&sslrootcert={}", file.path().display());
+            let outcome = shake_hands(&settings, certificate.der().to_vec(), &key).await;
+            match (outcome, expected) {
+                (Ok(()), Ok(())) => {}
+                (Err(error), Err(expected)) => assert!(error.contains(expected), "{error}"),
+                (outcome, _) => panic!("{name} {year} {mode}: {outcome:?}"),
+            }
+        }
     }
 }
