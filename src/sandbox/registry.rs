@@ -248,7 +248,8 @@ async fn begin(key: &Key, opener: &dyn Opener) -> Result<Arc<Sandbox>, Refusal> 
     let failed = |what: String| {
         Refusal::error(SqlState::CONNECTION_FAILURE, format!("could not begin a sandbox on {}: {what}", key.upstream))
     };
-    let mut session = Vec::new();
+    // A statement that reads the time may be planned before any has run.
+    let mut session = vec![Command::Set("devinprod.now".into(), "0".into())];
     if version >= 170_000 {
         session.push(Command::Set("transaction_timeout".into(), "0".into()));
     }

@@ -72,8 +72,7 @@ impl Session {
         if sent {
             self.enter(plan).await?;
         }
-        let edits = self.session_edits(plan)?;
-        let edits = [edits, self.name_edits(plan)?].concat();
+        let (edits, now) = self.session_edits(plan)?;
         let (source, sendable) = match plan.sendable(edits) {
             Some(sendable) => {
                 let text = Bytes::from(encoding.bytes(sendable.text()));
@@ -84,6 +83,7 @@ impl Session {
                     id: next_id(),
                     plan: plan.clone(),
                     upstream: Bytes::new(),
+                    now: false,
                     source: Source::Emulated,
                     origin: None,
                 }));
@@ -98,6 +98,7 @@ impl Session {
             id: next_id(),
             plan: plan.clone(),
             upstream,
+            now,
             source,
             origin: Some(Arc::new(Origin { sendable, offset: 0 })),
         }))
@@ -142,7 +143,8 @@ impl Session {
         self.enter(&prepared.plan).await?;
         self.push_origin(prepared.origin.clone());
         self.ensure_executable(&prepared)?;
-        if let Some(forward) = self.effective_forward(&prepared.plan) {
+        if let Some(mut forward) = self.effective_forward(&prepared.plan) {
+            forward.now |= prepared.now;
             self.before(&forward)?;
         }
         // Commands of ours may have taken the unnamed statement.

@@ -15,6 +15,8 @@ pub struct Prepared {
     pub plan: Arc<Plan>,
     /// The upstream's name for it; empty for the unnamed statement.
     pub upstream: Bytes,
+    /// It reads the time, by a default that was written into it.
+    pub now: bool,
     /// How it gets there.
     pub source: Source,
     /// For errors.

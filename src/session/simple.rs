@@ -89,7 +89,7 @@ impl Session {
         is_last: bool,
     ) -> Result<(), Stop> {
         self.enter(plan).await?;
-        let edits = [self.session_edits(plan)?, self.name_edits(plan)?].concat();
+        let (edits, now) = self.session_edits(plan)?;
         let Some(sendable) = plan.sendable(edits) else { return Ok(()) };
         let sent = Bytes::from(encoding.bytes(sendable.text()));
         let origin = Arc::new(Origin { sendable, offset });
@@ -97,7 +97,8 @@ impl Session {
             self.register_sql_prepare(plan, name.value.clone(), &sent, &origin);
         }
         self.ensure_executed(plan)?;
-        if let Some(forward) = self.effective_forward(plan) {
+        if let Some(mut forward) = self.effective_forward(plan) {
+            forward.now |= now;
             self.before(&forward)?;
         }
         self.push_origin(Some(origin));
@@ -124,6 +125,7 @@ impl Session {
             id,
             plan: plan.clone(),
             upstream,
+            now: false,
             source: Source::Sql(String::from_utf8_lossy(sent).into_owned()),
             origin: Some(origin.clone()),
         };

@@ -109,8 +109,10 @@ impl Session {
     }
 
     /// The edits that depend on this session: names that are its own, and defaults of the catalog.
-    pub(super) fn session_edits(&mut self, plan: &Plan) -> Result<Vec<Edit>, Stop> {
-        let mut edits = Vec::new();
+    /// True beside them if they read the time.
+    pub(super) fn session_edits(&mut self, plan: &Plan) -> Result<(Vec<Edit>, bool), Stop> {
+        let mut edits = self.name_edits(plan)?;
+        let mut now = false;
         let statement = &plan.statement;
         match &statement.kind {
             Kind::Declare { name, hold } => {
@@ -129,7 +131,9 @@ impl Session {
             }
             Kind::Write if self.floor.is_some() => {
                 let catalog = &self.world()?.catalog;
-                edits.extend(rewrite::insert_default_edits(&plan.text, &|table| catalog.now_defaults(table)));
+                let defaults = rewrite::insert_default_edits(&plan.text, &|table| catalog.now_defaults(table));
+                now = !defaults.is_empty();
+                edits.extend(defaults);
             }
             _ => {}
         }
@@ -138,7 +142,7 @@ impl Session {
                 edits.push(Edit::new(name.span.clone(), identifier(&cursor.upstream)));
             }
         }
-        Ok(edits)
+        Ok((edits, now))
     }
 
     /// Makes sure that the upstream has the statement under its name.
