@@ -73,7 +73,7 @@ fn statement(text: &str, tokens: &[Token]) -> Statement {
 /// Kinds that need nothing but their words.
 fn other(word: &str, cursor: Cursor<'_>) -> Kind {
     match word {
-        "set" if cursor.is_word("constraints") && !cursor.is_word_ahead(1, "to") => {
+        "set" if cursor.is_word("constraints") && !settings::is_assignment(&cursor, 1) => {
             let mut cursor = cursor;
             cursor.advance();
             utility::set_constraints(cursor)
@@ -84,8 +84,8 @@ fn other(word: &str, cursor: Cursor<'_>) -> Kind {
         "discard" => utility::discard(cursor),
         "execute" => execute(cursor),
         "deallocate" => utility::deallocate(cursor),
-        "fetch" => utility::fetch(&cursor, false),
-        "move" => utility::fetch(&cursor, true),
+        "fetch" => utility::fetch(cursor, false),
+        "move" => utility::fetch(cursor, true),
         "close" => utility::close(cursor),
         "notify" => utility::notify(cursor),
         "listen" => utility::listen(cursor),
@@ -321,9 +321,12 @@ fn prepare(text: &str, mut cursor: Cursor<'_>, survey: Survey) -> Statement {
 
 /// EXECUTE name [(arguments)].
 fn execute(mut cursor: Cursor<'_>) -> Kind {
-    cursor
-        .name()
-        .map_or(Kind::EffectfulSelect, |name| Kind::Execute { name })
+    let name = cursor.name();
+    let _arguments = cursor.parens();
+    match name {
+        Some(name) if cursor.at_end() => Kind::Execute { name },
+        _ => Kind::EffectfulSelect,
+    }
 }
 
 /// DECLARE … CURSOR FOR query.

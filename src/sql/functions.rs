@@ -58,11 +58,12 @@ pub fn qualified_verdict(schema: &str, name: &str) -> Verdict {
 }
 
 static VERDICTS: LazyLock<HashMap<&'static str, Verdict>> = LazyLock::new(|| {
-    let lists: [(&str, Verdict); 7] = [
+    let lists: [(&str, Verdict); 8] = [
         (SYNTAX, Verdict::Syntax),
         (include_str!("harmless.txt"), Verdict::Harmless),
         (VOLATILE_BUT_HARMLESS, Verdict::Harmless),
         (NEWER_AND_HARMLESS, Verdict::Harmless),
+        (OF_COMMON_EXTENSIONS, Verdict::Harmless),
         (EFFECT, Verdict::Effect),
         (ADVISORY, Verdict::Advisory),
         (FORBIDDEN, Verdict::Forbidden),
@@ -130,6 +131,14 @@ const NEWER_AND_HARMLESS: &str = "
     pg_numa_available pg_get_shmem_allocations_numa pg_get_loaded_modules pg_get_sequence_data
     unicode_assigned unicode_version icu_unicode_version has_largeobject_privilege xmltext parse_ident
     pg_available_wal_summaries pg_wal_summary_contents pg_get_wal_summarizer_state system_user
+";
+
+/// What applications call most of uuid-ossp, pgcrypto, pg_trgm, unaccent and fuzzystrmatch.
+const OF_COMMON_EXTENSIONS: &str = "
+    uuid_generate_v1 uuid_generate_v1mc uuid_generate_v3 uuid_generate_v4 uuid_generate_v5 uuid_nil uuid_ns_dns
+    uuid_ns_url uuid_ns_oid uuid_ns_x500 digest hmac crypt gen_salt gen_random_bytes pgp_sym_encrypt
+    pgp_sym_decrypt similarity word_similarity strict_word_similarity show_trgm unaccent levenshtein soundex
+    difference metaphone dmetaphone
 ";
 
 /// Known to have an effect, or to run SQL that stands in a string: never a known pure read.
@@ -240,6 +249,7 @@ mod tests {
     #[test]
     fn no_name_is_on_two_lists_that_disagree() {
         for names in [
+            OF_COMMON_EXTENSIONS,
             VOLATILE_BUT_HARMLESS,
             NEWER_AND_HARMLESS,
             EFFECT,

@@ -260,7 +260,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Is the name at `first..=at` before its `(` surely something else than a function: an alias with columns,
-    /// a type with a modifier, a common table expression?
+    /// a type with a modifier, a common table expression, the FIRST of FETCH?
     fn is_no_call(&self, first: usize, at: usize) -> bool {
         let Some(before) = first
             .checked_sub(1)
@@ -273,7 +273,7 @@ impl<'a> Walk<'a> {
             TokenKind::Symbol(b')') => self.closed == Paren::Plain,
             TokenKind::Word => {
                 let before = before.text(self.text);
-                ["as", "with", "recursive"]
+                ["as", "with", "recursive", "fetch"]
                     .iter()
                     .any(|word| before.eq_ignore_ascii_case(word))
             }

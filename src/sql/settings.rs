@@ -4,6 +4,7 @@
 //! forwarded, Postgres answers with its own syntax error.
 
 use super::cursor::Cursor;
+use super::keywords;
 use super::lexer::TokenKind;
 use super::statement::{Kind, SetValue};
 
@@ -44,7 +45,7 @@ pub(super) fn show(mut cursor: Cursor<'_>) -> Kind {
 }
 
 /// Does `=`, TO or a dot stand `ahead` of here, so that the word before it is a setting's name?
-fn is_assignment(cursor: &Cursor<'_>, ahead: usize) -> bool {
+pub(super) fn is_assignment(cursor: &Cursor<'_>, ahead: usize) -> bool {
     let Some(token) = cursor.rest().get(ahead) else {
         return false;
     };
@@ -60,34 +61,32 @@ fn special(cursor: &mut Cursor<'_>) -> Option<(String, SetValue)> {
     let (name, value) = if is_assignment(cursor, 1) {
         return None;
     } else if cursor.eat_words(&["time", "zone"]) {
-        (
-            "timezone",
-            if cursor.eat_word("local") {
-                SetValue::Default
-            } else {
-                values(cursor)?
-            },
-        )
+        ("timezone", time_zone(cursor)?)
     } else if cursor.eat_words(&["session", "authorization"]) {
-        ("session_authorization", single(cursor)?)
+        let is_default = cursor.eat_word("default");
+        let value = if is_default {
+            SetValue::Default
+        } else {
+            SetValue::Single(word_or_string(cursor)?)
+        };
+        ("session_authorization", value)
     } else if cursor.eat_word("role") {
-        ("role", single(cursor)?)
+        ("role", SetValue::Single(word_or_string(cursor)?))
     } else if cursor.eat_word("schema") {
         ("search_path", SetValue::Single(cursor.string()?))
     } else if cursor.eat_word("names") {
-        (
-            "client_encoding",
-            if cursor.at_end() {
-                SetValue::Default
-            } else {
-                single(cursor)?
-            },
-        )
+        let is_default = cursor.at_end() || cursor.eat_word("default");
+        let value = if is_default {
+            SetValue::Default
+        } else {
+            SetValue::Single(cursor.string()?)
+        };
+        ("client_encoding", value)
     } else if cursor.eat_words(&["xml", "option"]) {
         if !cursor.is_any_word(&["document", "content"]) {
             return None;
         }
-        ("xmloption", single(cursor)?)
+        ("xmloption", SetValue::Single(word_or_string(cursor)?))
     } else {
         return None;
     };
@@ -100,7 +99,15 @@ fn generic(cursor: &mut Cursor<'_>) -> Option<(String, SetValue)> {
     if !cursor.eat_operator("=") && !cursor.eat_word("to") {
         return None;
     }
-    Some((name, values(cursor)?))
+    if cursor.eat_word("default") {
+        return Some((name, SetValue::Default));
+    }
+    let mut value = SetValue::Single(single(cursor)?);
+    while cursor.eat_symbol(b',') {
+        single(cursor)?;
+        value = SetValue::Other;
+    }
+    Some((name, value))
 }
 
 /// A setting's name, its parts joined by dots, in lower case: settings do not mind the case, quoted or not.
@@ -113,32 +120,28 @@ fn setting_name(cursor: &mut Cursor<'_>) -> Option<String> {
     Some(name)
 }
 
-fn values(cursor: &mut Cursor<'_>) -> Option<SetValue> {
-    let before = cursor.clone();
-    if let Some(value) = single(cursor)
-        && cursor.at_end()
-    {
-        return Some(value);
-    }
-    *cursor = before;
-    let mut seen = false;
-    while let Some(token) = cursor.peek() {
-        if matches!(token.kind, TokenKind::Other | TokenKind::Unterminated) {
-            return None;
-        }
-        seen = true;
-        cursor.advance();
-    }
-    seen.then_some(SetValue::Other)
-}
-
-/// DEFAULT, a string, a word, or a number with its sign.
-fn single(cursor: &mut Cursor<'_>) -> Option<SetValue> {
-    if cursor.eat_word("default") {
+/// What SET TIME ZONE takes: a value, LOCAL or DEFAULT, or an interval.
+fn time_zone(cursor: &mut Cursor<'_>) -> Option<SetValue> {
+    if cursor.eat_any_word(&["local", "default"]) {
         return Some(SetValue::Default);
     }
-    if let Some(value) = cursor.string().or_else(|| Some(cursor.label()?.value)) {
-        return Some(SetValue::Single(value));
+    if !cursor.eat_word("interval") {
+        return single(cursor).map(SetValue::Single);
+    }
+    let _precision = cursor.parens();
+    cursor.string()?;
+    cursor.eat_word("hour");
+    cursor.eat_words(&["to", "minute"]);
+    Some(SetValue::Other)
+}
+
+/// A value of a setting: a string, a word, or a number with its sign.
+fn single(cursor: &mut Cursor<'_>) -> Option<String> {
+    if cursor.is_any_word(&["true", "false", "on"]) {
+        return Some(cursor.label()?.value);
+    }
+    if let Some(value) = word_or_string(cursor) {
+        return Some(value);
     }
     let minus = cursor.eat_operator("-");
     if !minus {
@@ -149,11 +152,23 @@ fn single(cursor: &mut Cursor<'_>) -> Option<SetValue> {
         .filter(|token| token.kind == TokenKind::Number)?;
     let digits = number.text(cursor.text());
     cursor.advance();
-    Some(SetValue::Single(if minus {
+    Some(if minus {
         format!("-{digits}")
     } else {
         digits.to_owned()
-    }))
+    })
+}
+
+/// A string, or a word that is not reserved.
+fn word_or_string(cursor: &mut Cursor<'_>) -> Option<String> {
+    let is_reserved = cursor
+        .peek()
+        .is_some_and(|token| token.kind == TokenKind::Word)
+        && keywords::is_reserved(cursor.peek_text());
+    if is_reserved {
+        return None;
+    }
+    cursor.string().or_else(|| Some(cursor.label()?.value))
 }
 
 /// What RESET and SHOW name.

@@ -7,17 +7,38 @@ use super::cursor::Cursor;
 use super::lexer::TokenKind;
 use super::statement::{Copy, Discard, Kind, LockMode, Name, OnCommit, RelationName};
 
-/// FETCH or MOVE: the cursor's name is always the last word.
-pub(super) fn fetch(cursor: &Cursor<'_>, is_move: bool) -> Kind {
-    let last = cursor.rest().len().saturating_sub(1);
-    let mut name = cursor.clone();
-    for _ in 0..last {
-        name.advance();
+/// FETCH or MOVE [direction] [FROM | IN] cursor. Words that are a direction name a cursor if nothing follows them.
+pub(super) fn fetch(mut cursor: Cursor<'_>, is_move: bool) -> Kind {
+    let is_alone = cursor.rest().len() == 1;
+    let is_sound = is_alone || direction(&mut cursor).is_some();
+    match cursor.name() {
+        Some(name) if is_sound && cursor.at_end() => Kind::Fetch { name, is_move },
+        _ => Kind::EffectfulSelect,
     }
-    match name.name() {
-        Some(name) => Kind::Fetch { name, is_move },
-        None => Kind::EffectfulSelect,
+}
+
+/// NEXT, PRIOR, ABSOLUTE 5, 5, ALL, FORWARD [5 | ALL], BACKWARD … [FROM | IN]; None if a number lacks.
+fn direction(cursor: &mut Cursor<'_>) -> Option<()> {
+    if !cursor.eat_any_word(&["next", "prior", "first", "last"]) {
+        let needs_number = cursor.eat_any_word(&["absolute", "relative"]);
+        if !needs_number {
+            cursor.eat_any_word(&["forward", "backward"]);
+        }
+        let is_all = !needs_number && cursor.eat_word("all");
+        if !is_all {
+            let has_sign = cursor.eat_operator("-") || cursor.eat_operator("+");
+            let is_number = cursor
+                .peek()
+                .is_some_and(|token| token.kind == TokenKind::Number);
+            if is_number {
+                cursor.advance();
+            } else if has_sign || needs_number {
+                return None;
+            }
+        }
     }
+    cursor.eat_any_word(&["from", "in"]);
+    Some(())
 }
 
 /// CLOSE {name | ALL}.

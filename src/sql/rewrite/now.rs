@@ -11,7 +11,7 @@ use crate::sql::statement::{Copy, Kind};
 use crate::sql::value;
 
 /// The setting that holds the virtual transaction's start: seconds since 1970-01-01 00:00 UTC with 6 decimals, which a
-/// `float8` carries without loss until the year 2255.
+/// `float8` carries without loss until the year 2100.
 pub const NOW_SETTING: &str = "devinprod.now";
 
 const NOW: &str =
@@ -54,12 +54,14 @@ fn mentions_time(text: &str) -> bool {
         b"yesterday",
     ];
     let bytes = text.as_bytes();
-    (0..bytes.len()).any(|at| {
-        WORDS.iter().any(|word| {
-            bytes
-                .get(at..at + word.len())
-                .is_some_and(|here| here.eq_ignore_ascii_case(word))
-        })
+    let begins = |byte: u8| matches!(byte.to_ascii_lowercase(), b'n' | b'c' | b'l' | b't' | b'y');
+    bytes.iter().enumerate().any(|(at, byte)| {
+        begins(*byte)
+            && WORDS.iter().any(|word| {
+                bytes
+                    .get(at..at + word.len())
+                    .is_some_and(|here| here.eq_ignore_ascii_case(word))
+            })
     })
 }
 

@@ -39,6 +39,10 @@ fn queries() {
             "select current_timestamp(3), extract(year from now()), coalesce(a, 'nextval(') from t",
             "Read",
         ),
+        (
+            "select x from t order by x fetch first (3) rows only",
+            "Read",
+        ),
         ("select lo.insert, \"update\" from t", "EffectfulSelect"),
         ("select nextval('s')", "EffectfulSelect"),
         ("select distinct on (a) charge(b) from t", "EffectfulSelect"),
