@@ -27,6 +27,7 @@ use std::time::Duration;
 
 use crate::error::{Refusal, SqlState};
 use crate::sandbox::settings::{Isolation, SandboxSettings, Stage};
+use crate::seal::Names;
 use crate::upstream::address::Address;
 use crate::wire::tls::ServerTls;
 use crate::wire::verifier::Verifier;
@@ -82,6 +83,8 @@ pub struct Upstream {
     pub stage: Stage,
     /// What stands between clients and its data.
     pub isolation: Isolation,
+    /// What the seal's roles are called there, if it is sealed.
+    pub names: Names,
     /// How its sandboxes behave.
     pub sandbox: SandboxSettings,
     /// Who may use it, groups resolved.

@@ -59,6 +59,7 @@ pub(super) struct RawUpstream {
     pub stage: Stage,
     pub isolation: Option<Spanned<RawIsolation>>,
     pub sealed: Option<Spanned<bool>>,
+    pub role_prefix: Option<Spanned<String>>,
     #[serde(default)]
     pub developers: Vec<Spanned<String>>,
     pub contact: Option<String>,

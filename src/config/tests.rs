@@ -218,6 +218,10 @@ fn what_is_refused() {
             &["f.toml:5:10: an upstream of stage `prod` must be sealed"],
         ),
         (
+            prod("role_prefix = \"pg_\"\n"),
+            &["f.toml:5:15:", "cannot begin role names"],
+        ),
+        (
             prod("isolation = \"readonly\"\n"),
             &["hint: did you mean `read_only`?"],
         ),
@@ -340,7 +344,7 @@ fn the_example_s_comments_are_the_defaults() {
         match name {
             "max_message_size" | "startup_timeout" | "shutdown_grace" => limits += &line,
             "max_clients" if value == "1000" => limits += &line,
-            "isolation" | "sealed" | "allow_plaintext_beyond_loopback" => {}
+            "isolation" | "sealed" | "role_prefix" | "allow_plaintext_beyond_loopback" => {}
             _ => sandbox += &line,
         }
     }

@@ -13,6 +13,7 @@ use super::super::{Developer, Upstream};
 use super::Check;
 use crate::console::DATABASE;
 use crate::sandbox::settings::{Isolation, Overlap, SandboxSettings, Seal};
+use crate::seal::Names;
 use crate::upstream::address::Address;
 
 impl Check<'_> {
@@ -61,6 +62,7 @@ impl Check<'_> {
         let name = self.upstream_name(&raw.name);
         let address = self.address(span, &raw);
         let isolation = self.isolation(&raw);
+        let names = self.names(raw.role_prefix.as_ref());
         let sandbox = self.sandbox(&raw.sandbox, defaults.clone());
         let granted = self.grants(&raw, developers);
         Some(Upstream {
@@ -68,6 +70,7 @@ impl Check<'_> {
             address: address?,
             stage: raw.stage,
             isolation: isolation?,
+            names: names?,
             sandbox,
             developers: granted,
             contact: raw.contact.or_else(|| contact.map(str::to_owned)),
@@ -175,6 +178,20 @@ impl Check<'_> {
                     )
                     .hint("`none` is for the stages local and test; use `sandbox` or `read_only`"),
                 );
+                None
+            }
+        }
+    }
+
+    fn names(&mut self, prefix: Option<&Spanned<String>>) -> Option<Names> {
+        let Some(prefix) = prefix else {
+            return Some(Names::default());
+        };
+        match Names::with_prefix(prefix.get_ref()) {
+            Ok(names) => Some(names),
+            Err(error) => {
+                let problem = Problem::at(prefix.span(), error.to_string());
+                self.problems.push(problem);
                 None
             }
         }
