@@ -5,7 +5,7 @@ use crate::config::Upstream;
 use crate::error::{Refusal, SqlState};
 use crate::sandbox::registry::{Blocking, Opened, Opener};
 use crate::sandbox::settings::{Isolation, SandboxSettings, Seal};
-use crate::seal::{self, Gravity, Names};
+use crate::seal::{self, Gravity};
 use crate::upstream::address::Password;
 use crate::upstream::command::Flavor;
 use crate::upstream::connect::{self, ConnectError};
@@ -51,6 +51,7 @@ impl UpstreamOpener {
     pub fn serves(&self, upstream: &Upstream) -> bool {
         self.upstream.address == upstream.address
             && self.upstream.isolation == upstream.isolation
+            && self.upstream.names == upstream.names
             && self.upstream.sandbox == upstream.sandbox
     }
 
@@ -64,7 +65,7 @@ impl UpstreamOpener {
 
     async fn verify(&self) -> Result<(), Refusal> {
         let keeper = self.keeper().await?;
-        let findings = seal::verify(&keeper, &Names::default())
+        let findings = seal::verify(&keeper, &self.upstream.names)
             .await
             .map_err(|error| self.open_seal(error.to_string()))?;
         match findings.into_iter().find(|finding| finding.gravity == Gravity::Hole) {

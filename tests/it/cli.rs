@@ -36,12 +36,8 @@ fn run(folder: &Path, arguments: &[&str], stdin: &str) -> Output {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    child
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(stdin.as_bytes())
-        .unwrap();
+    // A command that asks for nothing may be gone before it is given anything.
+    let _ = child.stdin.take().unwrap().write_all(stdin.as_bytes());
     child.wait_with_output().unwrap()
 }
 
@@ -95,7 +91,7 @@ fn config_check_underlines_every_problem() {
       |             ^^^^^^
     hint: `none` is for the stages local and test; use `sandbox` or `read_only`
 
-    devinprod.toml:8:1: unknown setting `wait`, expected one of `name`, `url`, `url_env`, `url_file`, `stage`, `isolation`, `sealed`, `developers`, `contact`, `sandbox`
+    devinprod.toml:8:1: unknown setting `wait`, expected one of `name`, `url`, `url_env`, `url_file`, `stage`, `isolation`, `sealed`, `role_prefix`, `developers`, `contact`, `sandbox`
       |
     8 | wait = "1s"
       | ^^^^
