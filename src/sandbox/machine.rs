@@ -271,10 +271,11 @@ impl Machine {
     /// The upstream answered with an error: its transaction is in the failed state.
     pub fn fail(&mut self) {
         self.failed = true;
-        if let Some(top) = self.scopes.last_mut() {
-            if top.kind == ScopeKind::Implicit {
-                top.kind = ScopeKind::FailedImplicit;
-            }
+        match self.scopes.last_mut() {
+            Some(top) if top.kind == ScopeKind::Implicit => top.kind = ScopeKind::FailedImplicit,
+            Some(_) => {}
+            // It failed before its scope was reached; what stands is the standing savepoint.
+            None => self.scopes.push(Scope { client: 0, kind: ScopeKind::FailedImplicit, bottom: 0 }),
         }
     }
 

@@ -34,6 +34,8 @@ pub struct View {
 pub struct Block {
     /// When BEGIN came: `now()` stands still from here on.
     pub begun: Instant,
+    /// The same by the upstream's clock, once it was asked: seconds since the epoch.
+    pub now: Option<String>,
     /// The modes in force.
     pub isolation: IsolationLevel,
     /// READ ONLY
@@ -178,6 +180,7 @@ impl View {
         let before = Box::new(self.clone());
         self.block = Some(Arc::new(Block {
             begun,
+            now: None,
             isolation: modes
                 .isolation
                 .or(self.characteristics.isolation)

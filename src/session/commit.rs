@@ -12,7 +12,12 @@ impl Session {
     /// Plans a virtual COMMIT: what Postgres does at its own, done to the savepoint.
     pub(super) async fn plan_commit(&mut self) -> Result<(), Stop> {
         let id = self.id;
-        let Some((machine, view)) = &mut self.planned else { return Ok(()) };
+        let Some((machine, view)) = &mut self.planned else {
+            // Nothing of it ever reached the upstream.
+            self.committed();
+            self.view.committed();
+            return Ok(());
+        };
         if machine.has_scope(id) {
             // From here on an error fails the whole transaction, and the client is in none.
             machine.become_kind(id, ScopeKind::Implicit);

@@ -257,7 +257,8 @@ impl Session {
         }
     }
 
-    fn committed(&mut self) {
+    /// What waited for the end of the transaction happens now.
+    pub(super) fn committed(&mut self) {
         let notifications = std::mem::take(&mut self.view.notifications);
         self.listening = self.view.listens.clone();
         self.sandbox.set_listens(self.id, self.listening.clone());
@@ -315,6 +316,11 @@ impl Session {
                     self.reported.insert(name, value);
                 }
             }
+            Own::Now => self.each_state(|_, view| {
+                if let Some(block) = view.block_mut() {
+                    block.now.clone_from(&value);
+                }
+            }),
             Own::Advisory => self.captured = value,
             Own::Notify => self.on_notify(value.unwrap_or_default()),
             Own::Catalog => {

@@ -98,6 +98,8 @@ pub enum Own {
     },
     /// A setting that the client is told of at login.
     Reported(String),
+    /// The start of the client's virtual transaction, as the upstream's clock has it.
+    Now,
     /// The arguments of an advisory call.
     Advisory,
     /// The arguments of a pg_notify call.

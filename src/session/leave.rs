@@ -94,6 +94,7 @@ impl Session {
             prepared_name: None,
             idle_limits: BTreeMap::new(),
             lock_watch: None,
+            now_asked: false,
             row_remaining: 0,
         }
     }

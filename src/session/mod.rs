@@ -119,6 +119,8 @@ struct Session {
     idle_limits: BTreeMap<String, String>,
     /// Set when a statement takes long: who holds what it may wait for.
     lock_watch: Option<LockWatch>,
+    /// The time was asked for since the floor was taken.
+    now_asked: bool,
     /// Bytes of a row that is being passed on.
     row_remaining: usize,
 }
@@ -252,6 +254,7 @@ impl Session {
 
     /// Gives the floor back. A cancel request that is under way is waited for: it must not hit the next one.
     async fn release_floor(&mut self) {
+        self.now_asked = false;
         if let Some(floor) = self.floor.take() {
             let _gate = self.sandbox.cancel_gate.lock().await;
             floor.release();

@@ -33,15 +33,30 @@ impl Session {
         }
         let read_only = view.is_read_only();
         let wanted = view.settings.effective().clone();
+        let had_scope = machine.has_scope(self.id);
         let ops = machine.enter(self.id, kind, &wanted, read_only);
+        if ops.is_empty() && !had_scope {
+            self.reach();
+        }
         self.push_ops(ops)
+    }
+
+    /// The planned state holds from here on: at once, where nothing is awaited before it.
+    fn reach(&mut self) {
+        if !self.queue.is_empty() {
+            return self.push_advance();
+        }
+        let Some((machine, view)) = self.planned.clone() else { return };
+        if let Ok(world) = self.world() {
+            world.machine = machine;
+            self.view = view;
+        }
     }
 
     /// What must come right before a statement that does this.
     pub(super) fn before(&mut self, forward: &Forward) -> Result<(), Stop> {
         if forward.now {
-            let ago = self.plan_view().block.as_ref().map_or(0, |block| block.begun.elapsed().as_micros());
-            self.push_own(&Command::Now(ago), Own::Nothing)?;
+            self.set_now()?;
         }
         if forward.effect {
             let Some((machine, _)) = &mut self.planned else { return Ok(()) };
@@ -49,6 +64,27 @@ impl Session {
             self.push_ops(ops)?;
         }
         Ok(())
+    }
+
+    /// Sets the time at which the virtual transaction began; it stands still in a block.
+    fn set_now(&mut self) -> Result<(), Stop> {
+        let (ago, known) = match &self.plan_view().block {
+            Some(block) => (block.begun.elapsed().as_micros(), block.now.clone()),
+            None => (0, None),
+        };
+        match known {
+            Some(now) => self.push_own(&Command::Set("devinprod.now".to_owned(), now), Own::Nothing),
+            // Asked before in this pipeline, and the answer is not here yet.
+            None if self.now_asked => Ok(()),
+            None => {
+                self.now_asked = self.in_planned_block();
+                self.push_own(&Command::Now(ago), Own::Now)
+            }
+        }
+    }
+
+    fn in_planned_block(&mut self) -> bool {
+        self.plan_view().block.is_some()
     }
 
     /// What must come right after it.
