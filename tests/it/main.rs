@@ -5,3 +5,4 @@ mod cli;
 mod console;
 mod harness;
 mod harness_works;
+mod smoke;

@@ -8,6 +8,7 @@
 #![allow(dead_code)]
 
 mod dump;
+mod proxy;
 pub mod wire;
 
 use std::path::{Path, PathBuf};
@@ -18,6 +19,7 @@ use tokio::sync::OnceCell;
 use tokio_postgres::NoTls;
 
 pub use dump::dump;
+pub use proxy::{Proxy, Setup, proxy, proxy_with, seal_database};
 
 /// The database that every test database is a copy of.
 const TEMPLATE: &str = "harness_template";
