@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::SealOptions;
-use super::judge::{Finding, left_open};
+use super::judge::{Finding, OWNER_COMMENT, left_open};
 use super::plan::Step;
 use super::survey::{PublicGrant, Survey, Why};
+use super::{Names, SealOptions};
 
 /// The part of a plan that is about PUBLIC.
 #[derive(Default)]
@@ -156,6 +156,7 @@ fn by_recipients<'a>(
     options: &SealOptions,
 ) -> BTreeMap<Vec<&'a str>, Vec<&'a str>> {
     let mut groups: BTreeMap<Vec<&str>, Vec<&str>> = BTreeMap::new();
+    let seals = seals(survey);
     for grant in grants {
         let recipients = survey
             .roles
@@ -163,6 +164,7 @@ fn by_recipients<'a>(
             .filter(|role| {
                 !role.superuser
                     && !options.names.is_ours(&role.name)
+                    && !seals.iter().any(|names| names.is_ours(&role.name))
                     && role.name != grant.owner
                     && !grant.named.contains(&role.name)
             })
@@ -171,6 +173,19 @@ fn by_recipients<'a>(
         groups.entry(recipients).or_default().push(&grant.privilege);
     }
     groups
+}
+
+/// The names of the other seals on this server: their roles get nothing here.
+fn seals(survey: &Survey) -> Vec<Names> {
+    survey
+        .roles
+        .iter()
+        .filter(|role| {
+            let comment = role.comment.as_deref().unwrap_or_default();
+            comment.starts_with(OWNER_COMMENT)
+        })
+        .filter_map(|role| Names::with_prefix(role.name.strip_suffix("owner")?).ok())
+        .collect()
 }
 
 /// The grants of each object, by its class and identity, in the survey's order of classes.

@@ -6,7 +6,7 @@ use std::fmt;
 use tokio_postgres::Client;
 
 use super::plan::{definition, expected_functions};
-use super::survey::{Membership, PublicGrant, Survey, Why};
+use super::survey::{Membership, PublicGrant, Survey, Why, collect};
 use super::{Names, SealError, survey};
 
 /// How much a finding weighs.
@@ -72,6 +72,15 @@ pub async fn verify(client: &Client, names: &Names) -> Result<Vec<Finding>, Seal
     Ok(judge(&survey(client, names).await?, names))
 }
 
+/// [`verify`] inside the caller's open transaction, whose search path must be `pg_catalog`: what would be
+/// so if it committed.
+pub async fn verify_in_transaction(
+    client: &Client,
+    names: &Names,
+) -> Result<Vec<Finding>, SealError> {
+    Ok(judge(&collect(client, names).await?, names))
+}
+
 /// All there is to say of a database that should be sealed, the worst first.
 pub(super) fn judge(survey: &Survey, names: &Names) -> Vec<Finding> {
     let mut findings = seal_faults(survey, names);
@@ -116,23 +125,48 @@ pub(super) fn standing(survey: &Survey, names: &Names) -> Vec<Finding> {
              prepared, and keeps them",
         ));
     }
-    for (kind, name) in &survey.remarks {
-        findings.push(match kind.as_str() {
-            "event trigger" => Finding::note(
-                format!("the event trigger {name} fires for what developers create and drop"),
-                "see that its function reaches nothing outside the transaction",
-            ),
-            "subscription" => Finding::note(
-                format!("the subscription {name} applies changes here"),
-                "use a database that replicates nothing: a sandbox's open write blocks the apply worker",
-            ),
-            _ => Finding::note(
-                format!("{name} is a foreign table: developer roles may read it, never write to it"),
-                "",
-            ),
-        });
-    }
+    remarks(survey, &mut findings);
     findings
+}
+
+fn remarks(survey: &Survey, findings: &mut Vec<Finding>) {
+    let all = |kind: &str| -> Option<String> {
+        let names: Vec<&str> = survey
+            .remarks
+            .iter()
+            .filter(|(found, _)| found == kind)
+            .map(|(_, name)| name.as_str())
+            .collect();
+        (!names.is_empty()).then(|| names.join(", "))
+    };
+    if let Some(names) = all("event trigger") {
+        findings.push(Finding::note(
+            format!("event triggers fire for what developers create and drop: {names}"),
+            "see that their functions reach nothing outside the transaction",
+        ));
+    }
+    if let Some(names) = all("subscription") {
+        findings.push(Finding::note(
+            format!("this is a logical subscriber: {names}"),
+            "use a database that replicates nothing: a sandbox's open write blocks the apply worker",
+        ));
+    }
+    if let Some(names) = all("foreign table") {
+        findings.push(Finding::note(
+            format!("developers may read foreign tables, never write to them: {names}"),
+            "",
+        ));
+    }
+    if let Some(names) = all("database") {
+        findings.push(Finding::reliance(
+            format!(
+                "a developer role may connect to other databases of this server, and do there what PUBLIC \
+                 may: {names}"
+            ),
+            "only the proxy has its password; to close it, REVOKE CONNECT ON DATABASE … FROM PUBLIC, or \
+             limit the roles in pg_hba.conf",
+        ));
+    }
 }
 
 /// Where the schema `devinprod` differs from its definition.
@@ -222,7 +256,8 @@ fn memberships(survey: &Survey, names: &Names, findings: &mut Vec<Finding>) {
     }
 }
 
-/// Before Postgres 16 a role may grant itself to others, and a developer with a direct connection could.
+/// Before Postgres 15 a role may grant itself to others, and a developer with a direct connection could.
+/// Since 16 whoever made the role is a member with ADMIN OPTION, which is no finding.
 fn given_away(survey: &Survey, names: &Names, findings: &mut Vec<Finding>) {
     let is_reader = |role: &str| names.pair_of(role).is_some_and(|n| names.reader(n) == role);
     for Membership {

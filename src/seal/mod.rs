@@ -25,7 +25,7 @@ pub mod survey;
 
 pub use apply::apply;
 pub use doctor::doctor;
-pub use judge::{Finding, Gravity, verify};
+pub use judge::{Finding, Gravity, verify, verify_in_transaction};
 pub use lease::{Lease, lease};
 pub use plan::{SealPlan, Step, plan};
 pub use removal::{Taken, removal, survey_taken};
@@ -192,6 +192,9 @@ pub enum SealError {
     /// Every developer role has a sandbox, or had one a moment ago.
     #[error("{0}")]
     AllLeased(String),
+    /// A connection as a developer role could not be made.
+    #[error("a leased developer role cannot connect: {0}")]
+    Connect(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The prefix for role names is not one.
     #[error(
         "{0:?} cannot begin role names\nhint: use lower-case letters, digits and _, at most 40, not pg_"

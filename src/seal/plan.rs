@@ -276,7 +276,27 @@ fn roles(survey: &Survey, options: &SealOptions) -> Vec<Step> {
         ));
     }
     pair_roles(survey, options, &mut steps);
+    reset_settings(survey, names, &mut steps);
     steps
+}
+
+/// A role may always change its own settings; some can be reset only here, not by a lease.
+fn reset_settings(survey: &Survey, names: &Names, steps: &mut Vec<Step>) {
+    let sql: Vec<String> = survey
+        .settings
+        .iter()
+        .filter(|(role, _)| names.pair_of(role).is_some())
+        .map(|(role, database)| match database {
+            None => format!("ALTER ROLE {role} RESET ALL;"),
+            Some(database) => format!("ALTER ROLE {role} IN DATABASE {database} RESET ALL;"),
+        })
+        .collect();
+    if !sql.is_empty() {
+        steps.push(Step::new(
+            "Developer roles have no settings of their own",
+            sql.join("\n"),
+        ));
+    }
 }
 
 fn pair_roles(survey: &Survey, options: &SealOptions, steps: &mut Vec<Step>) {

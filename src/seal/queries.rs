@@ -186,6 +186,14 @@ SELECT p.parname, r.rolname::text, x.privilege_type
 FROM pg_parameter_acl p CROSS JOIN aclexplode(p.paracl) x LEFT JOIN pg_roles r ON r.oid = x.grantee
 WHERE NOT coalesce(r.rolsuper, false) ORDER BY 1, 2, 3";
 
+/// Roles with settings of their own: role, the database that they hold in as SQL or NULL.
+/// $1: the roles' prefix.
+pub(super) const SETTINGS: &str = "
+SELECT r.rolname::text, quote_ident(d.datname)
+FROM pg_db_role_setting s JOIN pg_roles r ON r.oid = s.setrole
+    LEFT JOIN pg_database d ON d.oid = s.setdatabase
+WHERE starts_with(r.rolname::text, $1) ORDER BY 1, 2";
+
 /// What roles own or are named in: role, 'o' or 'a', catalog, database, how often. $1: the roles' prefix.
 pub(super) const DEPENDENCIES: &str = "
 SELECT r.rolname::text, s.deptype::text, s.classid::regclass::text, coalesce(d.datname, '')::text,
@@ -256,10 +264,13 @@ SELECT t.class, t.identity, t.privilege, t.given_to::text[], CASE t.class
     END
 FROM devinprod.taken t ORDER BY 1, 2, 3";
 
-/// What else is worth a word: event triggers, subscriptions, foreign tables (kind, name).
+/// What else is worth a word: event triggers, subscriptions, other databases, foreign tables (kind,
+/// name).
 pub(super) const REMARKS: &str = "
 SELECT 'event trigger', evtname::text FROM pg_event_trigger WHERE evtenabled <> 'D'
 UNION ALL SELECT 'subscription', subname::text FROM pg_subscription s
     JOIN pg_database d ON d.oid = s.subdbid AND d.datname = current_database()
+UNION ALL SELECT 'database', datname::text FROM pg_database
+    WHERE datallowconn AND datname <> current_database() AND has_database_privilege('public', oid, 'CONNECT')
 UNION ALL SELECT 'foreign table', oid::regclass::text FROM pg_class WHERE relkind = 'f'
 ORDER BY 1, 2";

@@ -41,6 +41,8 @@ pub struct Survey {
     pub creators: Vec<Creator>,
     /// Rights on settings.
     pub parameters: Vec<ParameterGrant>,
+    /// The seal's roles that have settings of their own, and the database that these hold in, as SQL.
+    pub settings: Vec<(String, Option<String>)>,
     /// What the seal's roles own or are named in.
     pub dependencies: Vec<Dependency>,
     /// What the readers' group may do beyond reading: object and privilege.
@@ -353,6 +355,7 @@ pub(super) async fn collect(client: &Client, names: &Names) -> Result<Survey, Se
         relations: rows(client, queries::RELATIONS, both, relation).await?,
         creators: rows(client, queries::CREATORS, both, creator).await?,
         parameters,
+        settings: rows(client, queries::SETTINGS, &[names.prefix()], role_setting).await?,
         dependencies: rows(client, queries::DEPENDENCIES, &[names.prefix()], dependency).await?,
         excess: rows(client, queries::EXCESS, &[&groups.0], two).await?,
         seal: seal(client).await?,
@@ -507,6 +510,10 @@ fn parameter(row: &Row) -> Result<ParameterGrant, SealError> {
         grantee: row.try_get(1)?,
         privilege: row.try_get(2)?,
     })
+}
+
+fn role_setting(row: &Row) -> Result<(String, Option<String>), SealError> {
+    Ok((row.try_get(0)?, row.try_get(1)?))
 }
 
 fn dependency(row: &Row) -> Result<Dependency, SealError> {
