@@ -5,4 +5,8 @@ mod cli;
 mod console;
 mod harness;
 mod harness_works;
+mod seal_attacks;
+mod seal_kit;
+mod seal_lease;
+mod seal_setup;
 mod smoke;
