@@ -3,10 +3,12 @@
 mod config;
 mod connect;
 mod developer;
+mod doctor;
 mod password;
 pub mod print;
 mod sandbox;
 mod serve;
+mod setup;
 mod status;
 mod table;
 
@@ -39,6 +41,10 @@ pub struct Cli {
 enum Command {
     /// Serve the upstreams that devinprod.toml names
     Serve(serve::ServeArgs),
+    /// Seal a database against commits, or take the seal away
+    Setup(setup::SetupArgs),
+    /// Try to break the promises on a live upstream
+    Doctor(doctor::DoctorArgs),
     /// Check devinprod.toml, or print an example of one
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -70,6 +76,8 @@ impl Cli {
     pub fn run(self) -> ExitCode {
         let result = match self.command {
             Command::Serve(args) => serve::run(args),
+            Command::Setup(args) => block_on(setup::run(args)),
+            Command::Doctor(args) => block_on(doctor::run(args)),
             Command::Config(command) => config::run(command),
             Command::Developer(command) => developer::run(command),
             Command::Sandbox(command) => sandbox::run(command),

@@ -1,0 +1,226 @@
+//! `devinprod setup`: seals a database against commits, or takes the seal away.
+
+use std::io::{self, BufRead, IsTerminal};
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use postgres_protocol::password::scram_sha_256;
+use rand::distr::{Alphanumeric, SampleString};
+use tokio_postgres::Client;
+
+use super::print;
+use crate::seal::{self, Finding, Names, SealOptions, SealPlan, Survey};
+use crate::upstream::address::Address;
+use crate::upstream::admin::admin;
+
+/// The length of a generated password: letters and digits, which a URL need not escape.
+const PASSWORD_LENGTH: usize = 32;
+
+/// Which database to seal, and how.
+#[derive(Debug, Args)]
+pub(super) struct SetupArgs {
+    /// The URL of an administrator of the database; it is used now and stored nowhere
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "DEVINPROD_ADMIN_URL",
+        hide_env_values = true
+    )]
+    url: String,
+    /// Print the SQL for somebody to read and run with psql, and change nothing
+    #[arg(long)]
+    print: bool,
+    /// Take the seal away, and give PUBLIC back what it lost
+    #[arg(long)]
+    remove: bool,
+    /// How many sandboxes may run at once: each needs a pair of roles
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    pairs: u16,
+    /// Do not ask before changing the database
+    #[arg(long)]
+    yes: bool,
+    /// The environment variable that holds the proxy's password; without it, one is generated and shown once
+    #[arg(long, value_name = "NAME")]
+    proxy_password_env: Option<String>,
+    /// A SECURITY DEFINER function that developers may call, as schema.name(types); may be given repeatedly
+    #[arg(long, value_name = "FUNCTION")]
+    allow_function: Vec<String>,
+    /// What the names of the roles begin with; another one for each sealed database of a server
+    #[arg(long, value_name = "PREFIX", default_value = "devinprod_")]
+    prefix: String,
+}
+
+/// Shows the plan and, unless it is only to be printed, runs it.
+pub(super) async fn run(args: SetupArgs) -> anyhow::Result<ExitCode> {
+    let address: Address = args
+        .url
+        .parse()
+        .context("the administrator's URL is not right")?;
+    let client = admin(&address)
+        .await
+        .with_context(|| format!("cannot connect to {address}"))?;
+    let names = Names::with_prefix(&args.prefix)?;
+    let survey = seal::survey(&client, &names).await?;
+    if args.remove {
+        remove(&args, &client, &survey, &names).await
+    } else {
+        seal(&args, &client, &survey, names, &address).await
+    }
+}
+
+async fn seal(
+    args: &SetupArgs,
+    client: &Client,
+    survey: &Survey,
+    names: Names,
+    address: &Address,
+) -> anyhow::Result<ExitCode> {
+    let password = ProxyPassword::choose(args, survey, &names)?;
+    let options = SealOptions {
+        pairs: args.pairs,
+        proxy_verifier: password.verifier(),
+        allowed_functions: args.allow_function.clone(),
+        names,
+    };
+    let plan = seal::plan(survey, &options)?;
+    if !agreed(args, &plan, survey, "seal")? {
+        return Ok(ExitCode::FAILURE);
+    }
+    if !args.print {
+        seal::apply(client, &plan).await?;
+        print::note(format!("{} is sealed against commits", survey.database));
+    }
+    password.tell(address, &options.names);
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn remove(
+    args: &SetupArgs,
+    client: &Client,
+    survey: &Survey,
+    names: &Names,
+) -> anyhow::Result<ExitCode> {
+    let taken = seal::survey_taken(client, survey).await?;
+    let plan = seal::removal(survey, &taken, names)?;
+    if !agreed(args, &plan, survey, "take the seal from")? {
+        return Ok(ExitCode::FAILURE);
+    }
+    if !args.print {
+        seal::apply(client, &plan).await?;
+        print::note(format!(
+            "nothing of the seal is left in {}",
+            survey.database
+        ));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Shows the plan, and asks whether to run it unless that was said already or there is nothing to ask.
+fn agreed(args: &SetupArgs, plan: &SealPlan, survey: &Survey, verb: &str) -> anyhow::Result<bool> {
+    if args.print {
+        print::line(plan.script());
+        return Ok(true);
+    }
+    if plan.is_empty() {
+        print::note("there is nothing to change");
+        return Ok(true);
+    }
+    print::note(format!(
+        "To {verb} {} as {}:",
+        survey.database, survey.administrator.name
+    ));
+    for (number, step) in plan.steps.iter().enumerate() {
+        print::note(format!("{:3}. {}", number + 1, step.reason));
+    }
+    if !plan.summary.is_empty() {
+        print::note("In particular:");
+    }
+    for line in &plan.summary {
+        print::note(format!("  - {line}"));
+    }
+    for Finding { what, remedy, .. } in &plan.findings {
+        print::note(format!("note: {what}"));
+        if !remedy.is_empty() {
+            print::note(format!("      {remedy}"));
+        }
+    }
+    if args.yes {
+        return Ok(true);
+    }
+    if !io::stdin().is_terminal() {
+        bail!(
+            "setup asks before it changes a database: give --yes, or --print to only see the SQL"
+        );
+    }
+    print::note(format!(
+        "Run this, in one transaction, on {}? [y/N]",
+        survey.database
+    ));
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    let yes = matches!(answer.trim(), "y" | "Y" | "yes");
+    if !yes {
+        print::note("nothing was changed");
+    }
+    Ok(yes)
+}
+
+/// Where the proxy role's password comes from.
+enum ProxyPassword {
+    /// The role exists and keeps its password.
+    Kept,
+    /// Made here, to be shown once.
+    Generated(String),
+    /// From the named environment variable.
+    Given { variable: String, password: String },
+}
+
+impl ProxyPassword {
+    fn choose(args: &SetupArgs, survey: &Survey, names: &Names) -> anyhow::Result<Self> {
+        if let Some(variable) = &args.proxy_password_env {
+            let password = std::env::var(variable)
+                .with_context(|| format!("the environment has no password in {variable}"))?;
+            if password.is_empty() {
+                bail!("the password in {variable} is empty");
+            }
+            let variable = variable.clone();
+            return Ok(Self::Given { variable, password });
+        }
+        if survey.role(&names.proxy()).is_some() {
+            return Ok(Self::Kept);
+        }
+        let password = Alphanumeric.sample_string(&mut rand::rng(), PASSWORD_LENGTH);
+        Ok(Self::Generated(password))
+    }
+
+    fn verifier(&self) -> Option<String> {
+        match self {
+            Self::Kept => None,
+            Self::Generated(password) | Self::Given { password, .. } => {
+                Some(scram_sha_256(password.as_bytes()))
+            }
+        }
+    }
+
+    /// Says what to write into devinprod.toml. A printed script stays valid SQL: this goes to stderr.
+    fn tell(&self, address: &Address, names: &Names) {
+        let mut own = address.clone();
+        own.user = names.proxy();
+        let url = own.to_string();
+        match self {
+            Self::Kept => {}
+            Self::Generated(password) => {
+                let url = url.replacen('@', &format!(":{password}@"), 1);
+                print::note("The upstream's url for devinprod.toml, shown this once:");
+                print::note(format!("url = \"{url}\""));
+            }
+            Self::Given { variable, .. } => {
+                print::note(format!(
+                    "The upstream's url for devinprod.toml; add the password of {variable}:"
+                ));
+                print::note(format!("url = \"{url}\""));
+            }
+        }
+    }
+}
