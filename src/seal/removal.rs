@@ -128,8 +128,7 @@ fn give_back(survey: &Survey, taken: &[Taken], plan: &mut SealPlan) {
                 "REVOKE {privilege} ON {class} {identity} FROM {roles};"
             ));
         }
-        let line = format!("PUBLIC gets {object} back");
-        plan.steps.push(Step::new(line.clone(), sql.join("\n")));
-        plan.summary.push(line);
+        let reason = format!("PUBLIC gets {object} back");
+        plan.steps.push(Step::new(reason, sql.join("\n")));
     }
 }
