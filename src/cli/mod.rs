@@ -2,6 +2,7 @@
 
 mod config;
 mod connect;
+mod demo;
 mod developer;
 mod doctor;
 mod password;
@@ -19,6 +20,7 @@ use clap::{Args, Parser, Subcommand};
 
 const TOUR: &str = "\
 Where to begin:
+  devinprod demo                               a shop to play with; needs nothing but Postgres' programs
   devinprod config example > devinprod.toml    a commented configuration to start from
   devinprod developer add dev1                 a developer, and a password for them
   devinprod config check                       is it all right?
@@ -39,6 +41,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Try it all: a shop on a private Postgres, sealed, behind a proxy
+    Demo(demo::DemoArgs),
     /// Serve the upstreams that devinprod.toml names
     Serve(serve::ServeArgs),
     /// Seal a database against commits, or take the seal away
@@ -75,6 +79,7 @@ impl Cli {
     /// Runs the command, and says on standard error why it failed, if it did.
     pub fn run(self) -> ExitCode {
         let result = match self.command {
+            Command::Demo(args) => demo::run(args),
             Command::Serve(args) => serve::run(args),
             Command::Setup(args) => block_on(setup::run(args)),
             Command::Doctor(args) => block_on(doctor::run(args)),

@@ -1,0 +1,145 @@
+//! `devinprod demo`: a shop on a Postgres of its own, sealed, behind a proxy; nothing to install but Postgres.
+
+mod proxy;
+mod secrets;
+mod shop;
+mod tour;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{Failure, block_on, print};
+use crate::cluster::{self, Cluster, Options};
+use proxy::Proxy;
+use secrets::Secrets;
+
+/// The developer that the demo logs in as.
+const DEVELOPER: &str = "dev1";
+
+/// The port that the proxy takes if it is free and no other was asked for.
+const USUAL_PORT: u16 = 6432;
+
+/// Where the demo lives.
+#[derive(Debug, Args)]
+pub(super) struct DemoArgs {
+    /// The folder for its database; remove it to begin anew
+    #[arg(long, value_name = "FOLDER", default_value = ".devinprod")]
+    dir: PathBuf,
+    /// The proxy's port on 127.0.0.1 [default: 6432, or a free one if that is taken]
+    #[arg(long)]
+    port: Option<u16>,
+    /// Take the tour by itself, say what was seen, and fail if a promise did not hold
+    #[arg(long)]
+    check: bool,
+}
+
+/// The two ways to the shop.
+#[derive(Debug)]
+struct Urls {
+    /// Through the proxy, as a developer.
+    proxy: String,
+    /// Straight to Postgres, as its administrator.
+    direct: String,
+}
+
+pub(super) fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("DEVINPROD_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    block_on(demo(args))
+}
+
+async fn demo(args: DemoArgs) -> anyhow::Result<ExitCode> {
+    let mut cluster = start_cluster(&args).await?;
+    let secrets = Secrets::keep(&args.dir)?;
+    if shop::open(&cluster).await? {
+        print::note("made the shop: customers, orders, payments, support tickets");
+    }
+    proxy::seal(&cluster, &secrets).await?;
+    print::note("sealed: developer roles cannot commit what they write");
+    let proxy = Proxy::start(&args, &cluster, &secrets).await?;
+    let urls = Urls {
+        proxy: proxy.url(&secrets),
+        direct: cluster.url(shop::DATABASE),
+    };
+    let code = if args.check {
+        tour::take(&urls, &secrets).await
+    } else {
+        announce(&urls);
+        told_to_stop().await.map(|()| ExitCode::SUCCESS)
+    };
+    // Whatever the tour found, everything that was begun ends here, in order.
+    let stopped = proxy.stop().await;
+    cluster.stop().map_err(told)?;
+    stopped?;
+    code
+}
+
+async fn start_cluster(args: &DemoArgs) -> anyhow::Result<Cluster> {
+    let binaries =
+        cluster::binaries::find().map_err(|error| Failure::new(error.to_string(), error.hint()))?;
+    print::note(format!(
+        "starting Postgres {} ({})",
+        binaries.major(),
+        binaries.folder().display()
+    ));
+    let options = Options::new(&args.dir)
+        .setting("max_connections", "100")
+        .setting("max_prepared_transactions", "0");
+    Cluster::start(&binaries, options).await.map_err(told)
+}
+
+/// The error with its hint, as the command line shows them.
+fn told(error: cluster::Error) -> anyhow::Error {
+    match error.hint() {
+        Some(hint) => Failure::new(error.to_string(), hint).into(),
+        None => error.into(),
+    }
+}
+
+fn announce(urls: &Urls) {
+    let Urls { proxy, direct } = urls;
+    print::note(format!(
+        "
+The shop is open. Develop against it; nothing that you do is ever committed.
+Values are NOT masked yet: names, e-mails and cards are as they are in the database.
+
+Three things to try:
+  psql \"{proxy}\" -c \"DELETE FROM payments\" -c \"SELECT count(*) FROM payments\"
+  psql \"{proxy}\" -c \"SELECT number, full_name, items FROM order_summaries LIMIT 3\" -c \"TABLE payments\"
+  psql \"{direct}\" -c \"SELECT count(*) FROM payments\"
+
+The second finds what the first has left; the third goes straight to Postgres and finds all as it was.
+To begin again: psql \"{console}\" -c \"RESET SANDBOX default\"
+Ctrl-C ends everything.
+",
+        console = console_url(proxy),
+    ));
+    print::line(format!("DATABASE_URL={proxy}"));
+    print::line(format!("UPSTREAM_URL={direct}"));
+}
+
+/// The URL of the console beside the shop.
+fn console_url(proxy: &str) -> String {
+    let server = proxy.strip_suffix(shop::DATABASE).unwrap_or(proxy);
+    format!("{server}{}", crate::console::DATABASE)
+}
+
+async fn told_to_stop() -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for signals")?;
+    let mut hangup = signal(SignalKind::hangup()).context("cannot wait for signals")?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = hangup.recv() => {}
+        stopped = tokio::signal::ctrl_c() => stopped?,
+    }
+    print::note("stopping");
+    Ok(())
+}

@@ -1,0 +1,151 @@
+//! The demo's proxy: the same server as `devinprod serve`, with a configuration made here.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::{DEVELOPER, DemoArgs, Failure, Secrets, USUAL_PORT, shop};
+use crate::audit::{Events, JsonLines, Writer};
+use crate::cluster::Cluster;
+use crate::config::Config;
+use crate::seal::{self, Names, SealOptions};
+use crate::server::Server;
+use crate::upstream::admin::admin;
+
+/// Where the proxy writes its events, in the demo's folder.
+const EVENTS_FILE: &str = "events.jsonl";
+
+/// Seals the shop, or completes its seal; nothing is done to a whole one.
+pub(super) async fn seal(cluster: &Cluster, secrets: &Secrets) -> anyhow::Result<()> {
+    let administrator = admin(&cluster.url(shop::DATABASE).parse()?).await?;
+    let names = Names::default();
+    let survey = seal::survey(&administrator, &names).await?;
+    let login = upstream_url(cluster, secrets).parse()?;
+    let options = SealOptions {
+        // Set only if it does not work, so that a second start finds nothing to do.
+        proxy_verifier: match admin(&login).await {
+            Ok(_) => None,
+            Err(_) => Some(secrets.proxy_verifier()),
+        },
+        names,
+        ..SealOptions::default()
+    };
+    let plan = seal::plan(&survey, &options)?;
+    Ok(seal::apply(&administrator, &plan).await?)
+}
+
+/// A running proxy.
+pub(super) struct Proxy {
+    address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    served: JoinHandle<std::io::Result<()>>,
+    writer: Writer,
+}
+
+impl Proxy {
+    /// Starts it; it accepts clients when this returns.
+    pub(super) async fn start(
+        args: &DemoArgs,
+        cluster: &Cluster,
+        secrets: &Secrets,
+    ) -> anyhow::Result<Self> {
+        let listener = listen(args.port).await?;
+        let address = listener.local_addr()?;
+        let config = config(&args.dir, address, cluster, secrets)?;
+        let events = args.dir.join(EVENTS_FILE);
+        let sink = JsonLines::append_to(&events)
+            .with_context(|| format!("events cannot be written to {}", events.display()))?;
+        let (events, writer) = Events::start(sink);
+        let server = Server::new(config, events);
+        if let Some((_, what)) = server.check_seals().await.into_iter().next() {
+            anyhow::bail!("the seal does not hold: {what}");
+        }
+        let (stop, stopped) = oneshot::channel();
+        let served = tokio::spawn(async move {
+            let stopped = async {
+                // A sender that is gone means stop as well.
+                let _ = stopped.await;
+            };
+            server.run(listener, stopped).await
+        });
+        Ok(Self {
+            address,
+            stop,
+            served,
+            writer,
+        })
+    }
+
+    /// The developer's URL of the shop.
+    pub(super) fn url(&self, secrets: &Secrets) -> String {
+        let (address, password, database) = (self.address, &secrets.developer, shop::DATABASE);
+        format!("postgres://{DEVELOPER}:{password}@{address}/{database}")
+    }
+
+    /// Ends it: clients are told, sandboxes are rolled back, events are written.
+    pub(super) async fn stop(self) -> anyhow::Result<()> {
+        // It has ended already if nobody listens.
+        let _ = self.stop.send(());
+        self.served.await??;
+        self.writer.finished().await;
+        Ok(())
+    }
+}
+
+async fn listen(port: Option<u16>) -> anyhow::Result<TcpListener> {
+    let bind = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port));
+    match port {
+        Some(port) => bind(port).await.map_err(|error| {
+            Failure::new(
+                format!("cannot listen on port {port}: {error}"),
+                "choose another one with --port",
+            )
+            .into()
+        }),
+        None => match bind(USUAL_PORT).await {
+            Ok(listener) => Ok(listener),
+            Err(_) => bind(0).await.context("cannot find a free port"),
+        },
+    }
+}
+
+fn config(
+    dir: &Path,
+    address: SocketAddr,
+    cluster: &Cluster,
+    secrets: &Secrets,
+) -> anyhow::Result<Config> {
+    let text = format!(
+        r#"
+[listen]
+address = "{address}"
+
+[[upstream]]
+name = "{database}"
+url = "{url}"
+stage = "preprod"
+developers = ["{DEVELOPER}"]
+
+[[developer]]
+name = "{DEVELOPER}"
+password = "{verifier}"
+"#,
+        database = shop::DATABASE,
+        url = upstream_url(cluster, secrets),
+        verifier = secrets.developer_verifier(),
+    );
+    // Only in memory: what it says is known to be right, but for a mistake in this program.
+    let loaded = Config::parse(&dir.join("demo.toml"), &text, &|_| None)?;
+    Ok(loaded.config)
+}
+
+/// The proxy's own way to the shop.
+fn upstream_url(cluster: &Cluster, secrets: &Secrets) -> String {
+    let (role, password, port) = (Names::default().proxy(), &secrets.proxy, cluster.port());
+    let database = shop::DATABASE;
+    format!("postgres://{role}:{password}@127.0.0.1:{port}/{database}?sslmode=disable")
+}
