@@ -97,6 +97,18 @@ pub(super) fn judge(survey: &Survey, names: &Names) -> Vec<Finding> {
             "run devinprod setup again: it takes the default privilege away",
         )
     }));
+    findings.extend(
+        survey
+            .settings
+            .iter()
+            .filter(|(role, _)| names.pair_of(role).is_some())
+            .map(|(role, _)| {
+                Finding::note(
+                    format!("{role} has settings of its own"),
+                    "its next lease resets them; what that cannot reset, devinprod setup does",
+                )
+            }),
+    );
     findings.sort_by_key(|finding| finding.gravity);
     findings
 }

@@ -383,45 +383,55 @@ fn give_back(survey: &Survey, names: &Names) -> Option<Step> {
 
 fn definition_steps(survey: &Survey, options: &SealOptions) -> Vec<Step> {
     let names = &options.names;
-    let known = survey.seal.as_ref().map_or(0, |seal| seal.pairs.len());
-    let count = pairs(survey, options);
-    if seal_faults(survey, names).is_empty() && known >= usize::from(count) {
-        return Vec::new();
-    }
+    let (owner, warden) = (names.owner(), names.warden());
     let mut steps = Vec::new();
     if survey.seal.is_none() {
         steps.push(Step::new(
             "The schema of the seal",
-            format!("CREATE SCHEMA devinprod AUTHORIZATION {};", names.owner()),
+            format!("CREATE SCHEMA devinprod AUTHORIZATION {owner};"),
         ));
     }
-    let rows: Vec<String> = (1..=count)
-        .map(|n| format!("('{}', '{}')", names.reader(n), names.writer(n)))
+    // Not on every run: changing the guard's trigger waits for all armed sandboxes.
+    if !seal_faults(survey, names).is_empty() {
+        steps.push(Step::new(
+            "The commit guard, and devinprod.arm(), which gives the right to write and takes the right to \
+             commit in one step",
+            format!(
+                "SET LOCAL ROLE {owner};\n\n{}\n\
+                 COMMENT ON SCHEMA devinprod IS '{}';\n\
+                 GRANT CREATE ON SCHEMA devinprod TO {warden};",
+                names.fill(SCHEMA_SQL),
+                definition(names),
+            ),
+        ));
+        steps.push(Step::new(
+            "devinprod.lease(): the proxy gets a clean developer role for each sandbox",
+            format!(
+                "SET LOCAL ROLE {warden};\n\n{}\n\
+                 SET LOCAL ROLE {owner};\n\
+                 REVOKE CREATE ON SCHEMA devinprod FROM {warden};\n\
+                 RESET ROLE;",
+                names.fill(LEASE_SQL),
+            ),
+        ));
+    }
+    let known = survey.seal.as_ref().map_or(&[][..], |seal| &seal.pairs);
+    let missing: Vec<String> = (1..=pairs(survey, options))
+        .map(|number| (names.reader(number), names.writer(number)))
+        .filter(|pair| !known.contains(pair))
+        .map(|(reader, writer)| format!("('{reader}', '{writer}')"))
         .collect();
-    let (owner, warden) = (names.owner(), names.warden());
-    steps.push(Step::new(
-        "The commit guard, and devinprod.arm(), which gives the right to write and takes the right to \
-         commit in one step",
-        format!(
-            "SET LOCAL ROLE {owner};\n\n{}\n\
-             INSERT INTO devinprod.pair (reader, writer) VALUES\n    {}\nON CONFLICT (reader) DO NOTHING;\n\
-             COMMENT ON SCHEMA devinprod IS '{}';\n\
-             GRANT CREATE ON SCHEMA devinprod TO {warden};",
-            names.fill(SCHEMA_SQL),
-            rows.join(",\n    "),
-            definition(names),
-        ),
-    ));
-    steps.push(Step::new(
-        "devinprod.lease(): the proxy gets a clean developer role for each sandbox",
-        format!(
-            "SET LOCAL ROLE {warden};\n\n{}\n\
-             SET LOCAL ROLE {owner};\n\
-             REVOKE CREATE ON SCHEMA devinprod FROM {warden};\n\
-             RESET ROLE;",
-            names.fill(LEASE_SQL),
-        ),
-    ));
+    if !missing.is_empty() {
+        steps.push(Step::new(
+            "Which writer belongs to which reader",
+            format!(
+                "SET LOCAL ROLE {owner};\n\
+                 INSERT INTO devinprod.pair (reader, writer) VALUES\n    {}\nON CONFLICT (reader) DO NOTHING;\n\
+                 RESET ROLE;",
+                missing.join(",\n    "),
+            ),
+        ));
+    }
     steps
 }
 

@@ -330,6 +330,9 @@ pub(super) async fn collect(client: &Client, names: &Names) -> Result<Survey, Se
     let database = client
         .query_one(queries::DATABASE, &[&groups.0, &groups.1, &proxy, &prefix])
         .await?;
+    let mut public_defaults = rows(client, queries::PUBLIC_DEFAULTS, &[], public_default).await?;
+    // Any role may change its own, and what a developer role makes is never committed.
+    public_defaults.retain(|default| names.pair_of(&default.owner).is_none());
     let both: &[&str] = &[&groups.0, &groups.1];
     Ok(Survey {
         version,
@@ -350,7 +353,7 @@ pub(super) async fn collect(client: &Client, names: &Names) -> Result<Survey, Se
         memberships: rows(client, queries::MEMBERSHIPS, &[], membership).await?,
         public: rows(client, queries::PUBLIC_GRANTS, &[], public_grant).await?,
         definers: rows(client, queries::DEFINERS, &[&groups.1], definer).await?,
-        public_defaults: rows(client, queries::PUBLIC_DEFAULTS, &[], public_default).await?,
+        public_defaults,
         schemas: rows(client, queries::SCHEMAS, both, schema).await?,
         relations: rows(client, queries::RELATIONS, both, relation).await?,
         creators: rows(client, queries::CREATORS, both, creator).await?,

@@ -90,7 +90,12 @@ async fn removing_the_seal_leaves_nothing() {
     let before = dump();
     let sealed = Sealed::new(database).await;
     let names = &sealed.options.names;
-    drop(sealed.developer().await);
+    // Any role may change its own default privileges; that is in nobody's way.
+    let developer = sealed.developer().await;
+    let own = "ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO PUBLIC";
+    developer.ask(own).await.unwrap();
+    drop(developer);
+    assert_eq!(holes(&sealed.admin, names).await, Vec::<String>::new());
     assert_ne!(before, dump());
     wait_for_no_sessions(&sealed.admin, names).await;
     remove(&sealed.admin, names).await;
@@ -140,6 +145,26 @@ async fn other_roles_keep_what_they_had() {
         let more = client.simple_query("UPDATE \"Odd Schema\".\"Table; --\" SET c = 'x'");
         assert_eq!(answer(more.await).unwrap_err(), "42501");
     }
+}
+
+#[tokio::test]
+async fn more_pairs_can_be_added_while_a_sandbox_is_armed() {
+    let sealed = Sealed::new(harness::database().await).await;
+    let developer = sealed.developer().await;
+    developer.ask("BEGIN").await.unwrap();
+    developer.ask("SELECT devinprod.arm()").await.unwrap();
+    let more = SealOptions {
+        pairs: 6,
+        proxy_verifier: None,
+        ..sealed.options.clone()
+    };
+    run_setup(&sealed.admin, &more).await;
+    let leased = sealed.developer().await.lease.role;
+    assert_ne!(leased, developer.lease.role);
+    developer
+        .ask("UPDATE accounts SET balance = 0")
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
