@@ -6,6 +6,7 @@ mod console;
 mod harness;
 mod harness_works;
 mod seal_attacks;
+mod seal_cli;
 mod seal_functions;
 mod seal_kit;
 mod seal_lease;
