@@ -12,7 +12,7 @@ pub use cache::PlanCache;
 use crate::error::{Refusal, SqlState};
 use crate::sandbox::advisory;
 use crate::sql::edit::{Edit, Edits, Rewritten};
-use crate::sql::statement::{AdvisoryCall, Copy, Kind, LockMode, NotifyCall, Statement, Transaction};
+use crate::sql::statement::{AdvisoryCall, Copy, Kind, LockMode, NotifyCall, SetValue, Statement, Transaction};
 use crate::sql::{classify, rewrite};
 
 /// What is done with one statement.
@@ -234,8 +234,10 @@ fn refused(text: &str, statement: &Statement) -> Option<Refusal> {
                     .position(position(token.map_or(0, |span| span.start))),
             )
         }
+        Kind::Set { name, value: SetValue::Single(encoding), .. } if name == "client_encoding" => {
+            unsafe_encoding(encoding)
+        }
         Kind::Set { name, value, .. } if name == "standard_conforming_strings" => {
-            use crate::sql::statement::SetValue;
             let on = match value {
                 SetValue::Single(value) => matches!(value.to_lowercase().as_str(), "on" | "true" | "yes" | "1" | "t" | "y"),
                 SetValue::Default => true,
@@ -248,6 +250,21 @@ fn refused(text: &str, statement: &Statement) -> Option<Refusal> {
         }
         _ => None,
     }
+}
+
+/// Refuses the encodings in which a byte of a character may look like a quote or a backslash: the proxy and
+/// the server could read the same bytes as different SQL
+/// ([Postgres, character sets](https://www.postgresql.org/docs/current/multibyte.html)).
+pub fn unsafe_encoding(encoding: &str) -> Option<Refusal> {
+    let plain: String = encoding.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_lowercase();
+    let unsafe_one = ["sjis", "mskanji", "shiftjis", "win932", "windows932", "big5", "win950", "windows950", "gbk", "win936", "windows936", "uhc", "win949", "windows949", "johab", "gb18030", "shiftjis2004", "sjis2004"];
+    unsafe_one.contains(&plain.as_str()).then(|| {
+        Refusal::error(
+            SqlState::FEATURE_NOT_SUPPORTED,
+            format!("client_encoding {encoding} is not supported through devinprod"),
+        )
+        .hint("Use UTF8, and convert in the application")
+    })
 }
 
 /// Settings that the proxy keeps to itself: they would act on the whole sandbox.

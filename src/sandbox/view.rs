@@ -46,8 +46,6 @@ pub struct Block {
     pub queried: bool,
     /// A statement failed.
     pub failed: bool,
-    /// A lock was asked for by LOCK TABLE that others must not overlap.
-    pub exclusive: bool,
     /// The session as it was before BEGIN, for ROLLBACK.
     pub before: Box<View>,
     /// The client's own savepoints, outermost first.
@@ -192,7 +190,6 @@ impl View {
                 .unwrap_or(false),
             queried: false,
             failed: false,
-            exclusive: false,
             before,
             savepoints: Vec::new(),
         }));

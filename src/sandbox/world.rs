@@ -272,10 +272,18 @@ impl Sandbox {
     }
 
     /// A client attaches.
-    pub fn attach(&self, client: ClientId, info: ClientInfo) {
+    pub fn attach(&self, client: ClientId, info: ClientInfo) -> Result<(), Refusal> {
         let mut inner = self.lock();
+        if inner.clients.len() >= self.settings.max_clients as usize {
+            return Err(Refusal::fatal(
+                SqlState::TOO_MANY_CONNECTIONS,
+                format!("the sandbox \"{}\" already has {} clients, the most that are allowed", self.key.name, inner.clients.len()),
+            )
+            .hint("Use a smaller pool, or another sandbox; sandbox.max_clients says how many there may be"));
+        }
         inner.used = Instant::now();
         inner.clients.insert(client, info);
+        Ok(())
     }
 
     /// A client leaves. Returns how many are left.
@@ -581,17 +589,17 @@ impl Floor {
         inner.wake_next();
     }
 
-    /// The world cannot be used any more.
-    pub fn abandon(mut self, reason: EndReason) {
-        self.break_off(reason);
+    /// The world cannot be used any more. True if the sandbox had not ended before.
+    pub fn abandon(mut self, reason: EndReason) -> bool {
+        self.break_off(reason)
     }
 
-    fn break_off(&mut self, reason: EndReason) {
-        if let Some(world) = self.world.take() {
-            self.sandbox.lock().running = None;
-            self.sandbox.end(reason);
-            close(world);
-        }
+    fn break_off(&mut self, reason: EndReason) -> bool {
+        let Some(world) = self.world.take() else { return false };
+        self.sandbox.lock().running = None;
+        let first = self.sandbox.end(reason);
+        close(world);
+        first
     }
 }
 

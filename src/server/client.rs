@@ -72,7 +72,7 @@ async fn log_in(shared: Arc<Shared>, config: Arc<Config>, mut stream: ClientStre
         Ok(upstream) => upstream.clone(),
         Err(refusal) => return refuse(&shared, &mut stream, peer, &developer, refusal).await,
     };
-    let login = match login(&developer, sandbox, &upstream, &startup, peer, &shared) {
+    let login = match login(&developer, sandbox, &upstream, &startup, peer) {
         Ok(login) => login,
         Err(refusal) => return refuse(&shared, &mut stream, peer, &developer, refusal).await,
     };
@@ -93,7 +93,6 @@ fn login(
     upstream: &Upstream,
     startup: &Startup,
     peer: SocketAddr,
-    shared: &Shared,
 ) -> Result<Login, Refusal> {
     let mut settings = BTreeMap::new();
     if let Some(options) = startup.parameter("options") {
@@ -124,15 +123,13 @@ fn login(
     if settings.get("standard_conforming_strings").is_some_and(|v| v != "on") {
         return Err(Refusal::fatal(SqlState::FEATURE_NOT_SUPPORTED, "standard_conforming_strings cannot be turned off through devinprod"));
     }
-    let id = shared.next_client.load(Ordering::Relaxed);
-    let process = 1 + (id.wrapping_mul(7919) % 0x3fff_ffff) as i32;
     Ok(Login {
         developer: developer.to_owned(),
         upstream: upstream.name.clone(),
         sandbox: if private { None } else { Some(named.unwrap_or_else(|| "default".to_owned())) },
         settings,
         address: peer,
-        process,
+        process: 0,
     })
 }
 
@@ -156,6 +153,7 @@ async fn serve(
     mut login: Login,
 ) {
     let id = shared.next_client.fetch_add(1, Ordering::Relaxed);
+    // Spread out, so that they look like process ids and not like a counter; unique for 2^30 clients.
     login.process = 1 + (id.wrapping_mul(7919) % 0x3fff_ffff) as i32;
     let process = login.process;
     if upstream.isolation == Isolation::None {

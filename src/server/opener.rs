@@ -146,6 +146,11 @@ impl Opener for UpstreamOpener {
     async fn open(&self) -> Result<Opened, Refusal> {
         let address = &self.upstream.address;
         let (flavor, user, password) = match self.upstream.isolation {
+            // A hot standby cannot lease: that is a write. Its url names a member of the readers' group.
+            Isolation::ReadOnly(Seal::Sealed) if address.user != self.upstream.names.proxy() => {
+                self.check_seal().await?;
+                (Flavor::ReadOnly, address.user.clone(), address.password.clone())
+            }
             Isolation::Sandbox(Seal::Sealed) | Isolation::ReadOnly(Seal::Sealed) => {
                 self.check_seal().await?;
                 let keeper = self.keeper().await?;

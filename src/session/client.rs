@@ -37,7 +37,7 @@ impl From<FrameError> for ClientError {
                 SqlState::PROTOCOL_VIOLATION,
                 format!("a message of {length} bytes is larger than the proxy's limit of {limit} bytes"),
             )
-            .hint("Raise limits.max_message, or send the data with COPY"),
+            .hint("Raise limits.max_message_size, or send the data with COPY"),
         };
         Self::Protocol(refusal)
     }

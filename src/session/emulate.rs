@@ -29,7 +29,7 @@ impl Session {
                 self.emit(|out| backend::text_row(out, &value));
                 self.emit_tag("SHOW");
             }
-            Kind::Set { name, local, value } => self.set_virtual(name, *local, value)?,
+            Kind::Set { name, value, .. } => self.set_virtual(name, value)?,
             Kind::Reset(name) => {
                 self.plan_view().settings.reset(name);
                 self.changed();
@@ -112,7 +112,7 @@ impl Session {
         }
     }
 
-    fn set_virtual(&mut self, name: &str, _local: bool, value: &SetValue) -> Result<(), Stop> {
+    pub(super) fn set_virtual(&mut self, name: &str, value: &SetValue) -> Result<(), Stop> {
         use crate::sql::statement::{IsolationLevel, Modes};
         let invalid = |value: &str| -> Stop {
             Refusal::error(SqlState::INVALID_PARAMETER_VALUE, format!("invalid value for parameter \"{name}\": \"{value}\""))
@@ -232,7 +232,7 @@ impl Session {
         if cursors.is_empty() {
             return Ok(());
         }
-        self.enter(&self.context.plans.plan("SELECT")).await?;
+        self.enter_scope(true).await?;
         self.plan_view().cursors = Arc::default();
         for cursor in cursors.values() {
             self.push_own(&Command::CloseCursor(cursor.upstream.clone()), Own::Nothing)?;
@@ -248,7 +248,7 @@ impl Session {
             self.emit_tag("SET CONSTRAINTS");
             return Ok(());
         }
-        self.enter(&self.context.plans.plan("SELECT")).await?;
+        self.enter_scope(true).await?;
         if self.world()?.catalog.stale {
             self.refresh_catalog().await?;
             if self.skipping {

@@ -520,7 +520,9 @@ impl Session {
     /// The connection or the transaction is lost: the sandbox ends for all its clients.
     pub(super) fn break_off(&mut self, reason: EndReason) {
         if let Some(floor) = self.floor.take() {
-            floor.abandon(reason);
+            if floor.abandon(reason) {
+                self.context.registry.report_end(&self.sandbox.key, reason);
+            }
         }
         self.queue.clear();
         self.held.clear();

@@ -8,6 +8,7 @@ use crate::sandbox::machine::{ClientId, ScopeKind};
 use crate::sandbox::mailbox::Mailbox;
 use crate::sandbox::view::{ClientSettings, View};
 use crate::sandbox::world::{Asking, ClientInfo, Key, Sandbox};
+use crate::sql::statement::SetValue;
 use crate::upstream::command::Command;
 use crate::wire::backend::{self, Status};
 use crate::wire::frame::HEADER;
@@ -38,7 +39,12 @@ pub async fn serve(client: Client, login: Login, context: Arc<Context>, id: Clie
         }
     };
     let mut session = Session::new(id, login, client, context, sandbox, cancelled);
-    session.attach();
+    if let Err(refusal) = session.attach() {
+        session.context.refused(&session.login, &key, &refusal);
+        session.client.tell(&refusal);
+        let _ = session.client.flush().await;
+        return;
+    }
     session.context.client_event(&session.login, EventKind::ClientConnected);
     let result = match session.welcome(secret).await {
         Ok(()) => session.run().await,
@@ -99,7 +105,25 @@ impl Session {
         }
     }
 
-    fn attach(&self) {
+    /// Settings of the startup message that belong to the virtual transaction.
+    fn take_virtual_settings(&mut self) -> Result<(), Refusal> {
+        if let Some(refusal) = self.login.settings.get("client_encoding").and_then(|e| crate::plan::unsafe_encoding(e)) {
+            return Err(refusal);
+        }
+        let settings = self.login.settings.clone();
+        for (name, value) in settings.iter().filter(|(name, _)| crate::plan::is_virtual_setting(name)) {
+            match self.set_virtual(name, &SetValue::Single(value.clone())) {
+                Ok(()) => {}
+                Err(Stop::Refused(refusal)) => return Err(*refusal),
+                Err(_) => {}
+            }
+        }
+        // SET has answered with a tag that nobody asked for.
+        self.client.out.clear();
+        Ok(())
+    }
+
+    fn attach(&self) -> Result<(), Refusal> {
         let info = ClientInfo {
             application: self.login.application().to_owned(),
             address: self.login.address.to_string(),
@@ -108,12 +132,13 @@ impl Session {
             mailbox: self.mailbox.clone(),
             listens: self.view.listens.clone(),
         };
-        self.sandbox.attach(self.id, info);
+        self.sandbox.attach(self.id, info)
     }
 
     /// From AuthenticationOk to the first ReadyForQuery. The startup's settings are tried on the upstream, so
     /// that a wrong one is refused here, as Postgres does.
     async fn welcome(&mut self, secret: &[u8]) -> Result<(), ClientError> {
+        self.take_virtual_settings().map_err(ClientError::Protocol)?;
         self.reported = self.sandbox.parameters.clone();
         if !self.view.settings.effective().is_empty() {
             match self.try_settings().await {
@@ -166,7 +191,7 @@ impl Session {
         self.sandbox.detach(self.id);
         let key = self.sandbox.key.clone();
         self.sandbox = self.context.registry.open(&key).await.map_err(ClientError::Protocol)?;
-        self.attach();
+        self.attach().map_err(ClientError::Protocol)?;
         self.portals.clear();
         let view = &mut self.view;
         view.cursors = Arc::default();
@@ -186,9 +211,7 @@ impl Session {
     async fn leave(mut self) {
         let tidied = tokio::time::timeout(DRAIN, self.tidy()).await;
         if !matches!(tidied, Ok(Ok(()))) {
-            if let Some(floor) = self.floor.take() {
-                floor.abandon(EndReason::UpstreamLost);
-            }
+            self.break_off(EndReason::UpstreamLost);
         }
         let left = self.sandbox.detach(self.id);
         if self.login.sandbox.is_none() && left == 0 {

@@ -64,6 +64,11 @@ impl Context {
         self.report(login, key, EventKind::SandboxTainted);
     }
 
+    /// Records that a statement runs inside another client's transaction.
+    pub fn joined(&self, login: &Login, key: &Key) {
+        self.report(login, key, EventKind::Joined);
+    }
+
     /// Records that a client came or went.
     pub fn client_event(&self, login: &Login, kind: EventKind) {
         self.events.report(

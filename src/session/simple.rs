@@ -139,7 +139,7 @@ impl Session {
         if self.context.plans.is_known_to_parse(text) || self.plan_view().block.as_ref().is_some_and(|b| b.failed) {
             return Ok(());
         }
-        self.enter(&self.context.plans.plan("SELECT")).await?;
+        self.enter_scope(true).await?;
         let (probe, fields) = self.probe(&encoding.bytes(text)).await?;
         if self.skipping {
             return Ok(());

@@ -5,7 +5,7 @@ use super::expect::{Expect, Own};
 use super::prepared::{Origin, Prepared, Source};
 use super::{Session, Stop};
 use crate::error::{Refusal, SqlState};
-use crate::plan::{Forward, Plan};
+use crate::plan::{Action, Forward, Plan};
 use crate::sandbox::machine::{Op, ScopeKind};
 use crate::sandbox::view::Cursor;
 use crate::sql::edit::Edit;
@@ -18,7 +18,14 @@ use std::sync::Arc;
 impl Session {
     /// Takes the floor and brings the upstream into this client's scope and settings.
     pub(super) async fn enter(&mut self, plan: &Plan) -> Result<(), Stop> {
-        let may_overlap = !plan.statement.facts.skip_locked && !matches!(plan.statement.kind, Kind::Lock { .. });
+        let never = plan.statement.facts.skip_locked
+            || matches!(plan.statement.kind, Kind::Lock { .. })
+            || matches!(plan.action, Action::Advisory(_));
+        self.enter_scope(!never).await
+    }
+
+    /// As [`Self::enter`]; `may_overlap` says whether another client's open block may be joined.
+    pub(super) async fn enter_scope(&mut self, may_overlap: bool) -> Result<(), Stop> {
         self.take_floor(may_overlap).await?;
         let Some((machine, view)) = &mut self.planned else { return Ok(()) };
         let (kind, begun) = match view.block_mut() {
@@ -34,7 +41,11 @@ impl Session {
         let read_only = view.is_read_only();
         let wanted = view.settings.effective().clone();
         let had_scope = machine.has_scope(self.id);
+        let joins = !had_scope && machine.holder().is_some_and(|holder| holder.client != self.id);
         let ops = machine.enter(self.id, kind, &wanted, read_only);
+        if joins {
+            self.context.joined(&self.login, &self.sandbox.key);
+        }
         if ops.is_empty() && !had_scope {
             self.reach();
         }

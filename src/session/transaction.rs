@@ -151,7 +151,7 @@ impl Session {
             Some(block) if block.failed => return Err(failed_block().into()),
             Some(_) => {}
         }
-        self.enter(&self.context.plans.plan("SELECT")).await?;
+        self.enter_scope(true).await?;
         if let Some((machine, view)) = &mut self.planned {
             let (upstream, ops) = machine.savepoint();
             let before = Box::new(view.clone());
@@ -171,7 +171,7 @@ impl Session {
             Some(_) => {}
         }
         let (index, upstream) = self.find_savepoint(name)?;
-        self.enter(&self.context.plans.plan("SELECT")).await?;
+        self.enter_scope(true).await?;
         if let Some((machine, view)) = &mut self.planned {
             let ops = machine.release(&upstream);
             if let Some(block) = view.block_mut() {

@@ -44,6 +44,9 @@ pub enum Command {
     Now(u128),
     /// SET CONSTRAINTS … IMMEDIATE: checks them now.
     CheckConstraints(Vec<(String, String)>),
+    /// The same for those of all tables that this transaction has written to, found by the server: for
+    /// schemas with so many that naming them all would cost more.
+    CheckTouchedConstraints,
     /// SET CONSTRAINTS … DEFERRED: puts them back.
     DeferConstraints(Vec<(String, String)>),
     /// CLOSE
@@ -108,6 +111,7 @@ impl Command {
                  pg_catalog.statement_timestamp()) - {ago} / 1000000.0)::pg_catalog.numeric(20, 6)::text, false)"
             ),
             Self::CheckConstraints(names) => format!("SET CONSTRAINTS {} IMMEDIATE", constraint_names(names)),
+            Self::CheckTouchedConstraints => CHECK_TOUCHED.into(),
             Self::DeferConstraints(names) => format!("SET CONSTRAINTS {} DEFERRED", constraint_names(names)),
             Self::CloseCursor(name) => format!("CLOSE {}", identifier(name)),
             Self::DropTemporary(name) => format!("DROP TABLE IF EXISTS pg_temp.{name}"),
@@ -159,12 +163,25 @@ fn constraint_names(names: &[(String, String)]) -> String {
     out
 }
 
+/// `pg_stat_xact_user_tables` counts what was rolled back, too, so that it names too many tables but never
+/// too few, those reached by triggers and cascades included.
+const CHECK_TOUCHED: &str = "DO $devinprod$ DECLARE r record; BEGIN \
+ FOR r IN SELECT DISTINCT n.nspname, c.conname, \
+ bool_and(c.condeferred) OVER (PARTITION BY n.nspname, c.conname) AS deferred \
+ FROM pg_catalog.pg_constraint c JOIN pg_catalog.pg_namespace n ON n.oid = c.connamespace \
+ WHERE c.condeferrable AND n.nspname <> 'devinprod' AND c.conname <> 'devinprod_refuse' AND EXISTS (SELECT FROM \
+ pg_catalog.pg_stat_xact_user_tables t WHERE t.relid IN (c.conrelid, c.confrelid) \
+ AND t.n_tup_ins + t.n_tup_upd + t.n_tup_del > 0) \
+ LOOP EXECUTE pg_catalog.format('SET CONSTRAINTS %I.%I IMMEDIATE', r.nspname, r.conname); \
+ IF r.deferred THEN EXECUTE pg_catalog.format('SET CONSTRAINTS %I.%I DEFERRED', r.nspname, r.conname); END IF; \
+ END LOOP; END $devinprod$";
+
 /// The guard of an unsealed upstream: a row whose deferred constraint trigger always raises.
 const TEMPORARY_GUARD: &str = "DO $devinprod$ BEGIN \
  IF pg_catalog.to_regclass('pg_temp.devinprod_commit_guard') IS NULL THEN \
  CREATE TEMP TABLE devinprod_commit_guard (one int); \
  CREATE FUNCTION pg_temp.devinprod_refuse_commit() RETURNS trigger LANGUAGE plpgsql AS \
- 'BEGIN RAISE EXCEPTION ''a devinprod sandbox cannot commit'' USING ERRCODE = ''DP001''; END'; \
+ 'BEGIN RAISE EXCEPTION ''a devinprod sandbox cannot commit'' USING ERRCODE = ''UC001''; END'; \
  CREATE CONSTRAINT TRIGGER devinprod_refuse AFTER INSERT ON pg_temp.devinprod_commit_guard \
  DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION pg_temp.devinprod_refuse_commit(); \
  END IF; \
