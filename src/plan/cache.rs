@@ -19,7 +19,10 @@ pub struct PlanCache {
 impl PlanCache {
     /// Whether the server has been asked, and said that this text of several statements parses.
     pub fn is_known_to_parse(&self, text: &str) -> bool {
-        self.parses.lock().unwrap_or_else(PoisonError::into_inner).contains(text)
+        self.parses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(text)
     }
 
     /// Remembers that it does.
@@ -39,7 +42,12 @@ impl PlanCache {
         if text.len() > LONGEST {
             return Arc::new(Plan::new(text));
         }
-        if let Some(plan) = self.plans.lock().unwrap_or_else(PoisonError::into_inner).get(text) {
+        if let Some(plan) = self
+            .plans
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(text)
+        {
             return plan.clone();
         }
         let plan = Arc::new(Plan::new(text));

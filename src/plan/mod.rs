@@ -12,7 +12,9 @@ pub use cache::PlanCache;
 use crate::error::{Refusal, SqlState};
 use crate::sandbox::advisory;
 use crate::sql::edit::{Edit, Edits, Rewritten};
-use crate::sql::statement::{AdvisoryCall, Copy, Kind, LockMode, NotifyCall, SetValue, Statement, Transaction};
+use crate::sql::statement::{
+    AdvisoryCall, Copy, Kind, LockMode, NotifyCall, SetValue, Statement, Transaction,
+};
 use crate::sql::{classify, rewrite};
 
 /// What is done with one statement.
@@ -88,7 +90,12 @@ impl Plan {
     pub fn new(text: &str) -> Self {
         let statement = classify::classify(text);
         let (action, edits) = decide(text, &statement);
-        Self { text: text.to_owned(), statement, action, edits }
+        Self {
+            text: text.to_owned(),
+            statement,
+            action,
+            edits,
+        }
     }
 
     /// The text to send, with further edits that depend on the session (names) or the catalog. None for what
@@ -96,14 +103,19 @@ impl Plan {
     pub fn sendable(&self, extra: Vec<Edit>) -> Option<Sendable> {
         match self.action {
             Action::Forward(_) | Action::Advisory(_) | Action::NotifyCall => {}
-            Action::Empty | Action::Transaction(_) | Action::Emulate | Action::Refuse(_) => return None,
+            Action::Empty | Action::Transaction(_) | Action::Emulate | Action::Refuse(_) => {
+                return None;
+            }
         }
         let mut edits = Edits::default();
         for edit in self.edits.iter().cloned().chain(extra) {
             // Two edits of one place: the first is the more important one, and the text stays whole.
             let _ = edits.add(edit);
         }
-        let rewritten = edits.apply(&self.text).or_else(|_| Edits::default().apply(&self.text)).ok()?;
+        let rewritten = edits
+            .apply(&self.text)
+            .or_else(|_| Edits::default().apply(&self.text))
+            .ok()?;
         Some(Sendable { rewritten })
     }
 
@@ -120,9 +132,19 @@ fn decide(text: &str, statement: &Statement) -> (Action, Vec<Edit>) {
     if let Some(refusal) = refused(text, statement) {
         return (Action::Refuse(refusal), Vec::new());
     }
-    let effect = || Forward { effect: true, ..Forward::default() };
-    let ddl = || Forward { effect: true, ddl: true, ..Forward::default() };
-    let utility = || Forward { utility: true, ..Forward::default() };
+    let effect = || Forward {
+        effect: true,
+        ..Forward::default()
+    };
+    let ddl = || Forward {
+        effect: true,
+        ddl: true,
+        ..Forward::default()
+    };
+    let utility = || Forward {
+        utility: true,
+        ..Forward::default()
+    };
     let mut edits = Vec::new();
     let mut forward = match &statement.kind {
         Kind::Empty => return (Action::Empty, edits),
@@ -131,32 +153,64 @@ fn decide(text: &str, statement: &Statement) -> (Action, Vec<Edit>) {
         Kind::EffectfulSelect | Kind::Write => effect(),
         Kind::AdvisoryLock(call) => return advisory(text, call),
         Kind::NotifyCall(call) => return (Action::NotifyCall, vec![notify_edit(text, call)]),
-        Kind::Set { name, local, .. } if is_forwarded_setting(name) => {
-            Forward { captures: vec![(name.clone(), *local)], ..utility() }
-        }
+        Kind::Set { name, local, .. } if is_forwarded_setting(name) => Forward {
+            captures: vec![(name.clone(), *local)],
+            ..utility()
+        },
         Kind::Reset(name) if is_forwarded_setting(name) => utility(),
         Kind::Show(name) if is_forwarded_show(name) => utility(),
-        Kind::Prepare { inner, .. } => Forward { now: false, effect: false, ..prepare(inner) },
+        Kind::Prepare { inner, .. } => Forward {
+            now: false,
+            effect: false,
+            ..prepare(inner)
+        },
         Kind::Execute { .. } => Forward::default(),
-        Kind::Declare { hold, .. } => Forward { effect: *hold, ..Forward::default() },
+        Kind::Declare { hold, .. } => Forward {
+            effect: *hold,
+            ..Forward::default()
+        },
         Kind::Fetch { .. } | Kind::Close(Some(_)) => Forward::default(),
         Kind::Lock { tables, .. } => {
-            let names: Vec<_> = tables.iter().filter_map(|t| text.get(t.span.clone())).collect();
-            edits.push(whole(text, format!("LOCK TABLE {} IN ACCESS SHARE MODE", names.join(", "))));
+            let names: Vec<_> = tables
+                .iter()
+                .filter_map(|t| text.get(t.span.clone()))
+                .collect();
+            edits.push(whole(
+                text,
+                format!("LOCK TABLE {} IN ACCESS SHARE MODE", names.join(", ")),
+            ));
             utility()
         }
-        Kind::Truncate { tables, restart_identity, cascade } => {
-            edits.push(whole(text, truncate::as_delete(text, tables, *restart_identity, *cascade)));
-            Forward { tag: Some("TRUNCATE TABLE"), ..effect() }
+        Kind::Truncate {
+            tables,
+            restart_identity,
+            cascade,
+        } => {
+            edits.push(whole(
+                text,
+                truncate::as_delete(text, tables, *restart_identity, *cascade),
+            ));
+            Forward {
+                tag: Some("TRUNCATE TABLE"),
+                ..effect()
+            }
         }
         Kind::SetConstraints { all: false, .. } => utility(),
         Kind::Copy(Copy::FromStdin) => effect(),
-        Kind::Copy(Copy::ToStdout { effect: writes }) => Forward { effect: *writes, ..Forward::default() },
+        Kind::Copy(Copy::ToStdout { effect: writes }) => Forward {
+            effect: *writes,
+            ..Forward::default()
+        },
         Kind::CreateTable { .. } | Kind::Ddl | Kind::Code => ddl(),
         Kind::Concurrently { keyword, .. } => {
-            edits.push(Edit { range: keyword.clone(), text: String::new() });
+            edits.push(Edit {
+                range: keyword.clone(),
+                text: String::new(),
+            });
             Forward {
-                notice: Some(Refusal::notice("CONCURRENTLY is left out: a sandbox is one transaction")),
+                notice: Some(Refusal::notice(
+                    "CONCURRENTLY is left out: a sandbox is one transaction",
+                )),
                 ..ddl()
             }
         }
@@ -175,7 +229,13 @@ fn decide(text: &str, statement: &Statement) -> (Action, Vec<Edit>) {
         | Kind::Vacuum => return (Action::Emulate, edits),
         // `refused` has answered for all of these.
         Kind::Copy(Copy::File | Copy::Program) | Kind::OutsideTransaction(_) | Kind::Unknown => {
-            return (Action::Refuse(Refusal::error(SqlState::FEATURE_NOT_SUPPORTED, "not supported")), edits);
+            return (
+                Action::Refuse(Refusal::error(
+                    SqlState::FEATURE_NOT_SUPPORTED,
+                    "not supported",
+                )),
+                edits,
+            );
         }
     };
     if edits.is_empty() {
@@ -183,19 +243,29 @@ fn decide(text: &str, statement: &Statement) -> (Action, Vec<Edit>) {
         forward.now = !edits.is_empty() && !matches!(statement.kind, Kind::Prepare { .. });
     }
     forward.captures.extend(
-        statement.facts.set_config.iter().filter_map(|call| Some((call.name.clone()?, call.local.unwrap_or(false)))),
+        statement
+            .facts
+            .set_config
+            .iter()
+            .filter_map(|call| Some((call.name.clone()?, call.local.unwrap_or(false)))),
     );
     (Action::Forward(forward), edits)
 }
 
 /// A PREPARE has no effect of its own; what it prepared matters at EXECUTE.
 fn prepare(_inner: &Statement) -> Forward {
-    Forward { utility: true, ..Forward::default() }
+    Forward {
+        utility: true,
+        ..Forward::default()
+    }
 }
 
 /// What does not run at all, and why.
 fn refused(text: &str, statement: &Statement) -> Option<Refusal> {
-    let position = |at: usize| text.get(..at).map_or(1, |before| before.chars().count() + 1);
+    let position = |at: usize| {
+        text.get(..at)
+            .map_or(1, |before| before.chars().count() + 1)
+    };
     if let Some(name) = &statement.facts.forbidden_function {
         return Some(
             Refusal::error(
@@ -256,8 +326,31 @@ fn refused(text: &str, statement: &Statement) -> Option<Refusal> {
 /// the server could read the same bytes as different SQL
 /// ([Postgres, character sets](https://www.postgresql.org/docs/current/multibyte.html)).
 pub fn unsafe_encoding(encoding: &str) -> Option<Refusal> {
-    let plain: String = encoding.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_lowercase();
-    let unsafe_one = ["sjis", "mskanji", "shiftjis", "win932", "windows932", "big5", "win950", "windows950", "gbk", "win936", "windows936", "uhc", "win949", "windows949", "johab", "gb18030", "shiftjis2004", "sjis2004"];
+    let plain: String = encoding
+        .chars()
+        .filter(char::is_ascii_alphanumeric)
+        .collect::<String>()
+        .to_lowercase();
+    let unsafe_one = [
+        "sjis",
+        "mskanji",
+        "shiftjis",
+        "win932",
+        "windows932",
+        "big5",
+        "win950",
+        "windows950",
+        "gbk",
+        "win936",
+        "windows936",
+        "uhc",
+        "win949",
+        "windows949",
+        "johab",
+        "gb18030",
+        "shiftjis2004",
+        "sjis2004",
+    ];
     unsafe_one.contains(&plain.as_str()).then(|| {
         Refusal::error(
             SqlState::FEATURE_NOT_SUPPORTED,
@@ -302,7 +395,11 @@ fn advisory(text: &str, call: &AdvisoryCall) -> (Action, Vec<Edit>) {
             Vec::new(),
         );
     };
-    let ty = if call.arguments.len() == 2 { "int4" } else { "int8" };
+    let ty = if call.arguments.len() == 2 {
+        "int4"
+    } else {
+        "int8"
+    };
     let arguments: Vec<String> = call
         .arguments
         .iter()
@@ -313,18 +410,31 @@ fn advisory(text: &str, call: &AdvisoryCall) -> (Action, Vec<Edit>) {
         0 => "''".to_owned(),
         _ => arguments.join(" || ',' || "),
     };
-    let (result, other) = if kind.returns_bool() { ("true", "false") } else { VOID };
+    let (result, other) = if kind.returns_bool() {
+        ("true", "false")
+    } else {
+        VOID
+    };
     let replacement = format!(
         "(SELECT CASE WHEN pg_catalog.set_config('{ADVISORY}', {value}, false) IS NULL THEN {other} ELSE {result} END AS {})",
         call.function
     );
-    (Action::Advisory(kind), vec![Edit { range: call.call.clone(), text: replacement }])
+    (
+        Action::Advisory(kind),
+        vec![Edit {
+            range: call.call.clone(),
+            text: replacement,
+        }],
+    )
 }
 
 fn notify_edit(text: &str, call: &NotifyCall) -> Edit {
-    let argument = |span: &std::ops::Range<usize>| text.get(span.clone()).unwrap_or("NULL").to_owned();
+    let argument =
+        |span: &std::ops::Range<usize>| text.get(span.clone()).unwrap_or("NULL").to_owned();
     let hex = |argument: String| {
-        format!("pg_catalog.encode(pg_catalog.convert_to(coalesce(({argument})::pg_catalog.text, ''), 'UTF8'), 'hex')")
+        format!(
+            "pg_catalog.encode(pg_catalog.convert_to(coalesce(({argument})::pg_catalog.text, ''), 'UTF8'), 'hex')"
+        )
     };
     Edit {
         range: call.call.clone(),
@@ -346,7 +456,10 @@ pub const NOTIFY: &str = "devinprod.notify";
 const VOID: (&str, &str) = ("''::pg_catalog.void", "''::pg_catalog.void");
 
 fn whole(text: &str, replacement: String) -> Edit {
-    Edit { range: 0..text.len(), text: replacement }
+    Edit {
+        range: 0..text.len(),
+        text: replacement,
+    }
 }
 
 /// Modes that LOCK TABLE only pretends to take keep others out of the open transaction.

@@ -4,9 +4,19 @@ use crate::sql::statement::RelationName;
 use crate::upstream::command::literal;
 
 /// A DO block that empties the tables. Tables that the sandbox made itself are really truncated.
-pub fn as_delete(text: &str, tables: &[(RelationName, bool)], restart_identity: bool, cascade: bool) -> String {
+pub fn as_delete(
+    text: &str,
+    tables: &[(RelationName, bool)],
+    restart_identity: bool,
+    cascade: bool,
+) -> String {
     let array = |values: Vec<String>| format!("ARRAY[{}]", values.join(", "));
-    let names = array(tables.iter().map(|(t, _)| literal(text.get(t.span.clone()).unwrap_or(""))).collect());
+    let names = array(
+        tables
+            .iter()
+            .map(|(t, _)| literal(text.get(t.span.clone()).unwrap_or("")))
+            .collect(),
+    );
     let only = array(tables.iter().map(|(_, only)| only.to_string()).collect());
     let mut tag = "devinprod".to_owned();
     while names.contains(&tag) {

@@ -47,10 +47,26 @@ impl Call {
             None => (name, false),
         };
         Some(match name {
-            "pg_advisory_lock" => Self::Lock { no_wait: false, transaction: false, shared },
-            "pg_advisory_xact_lock" => Self::Lock { no_wait: false, transaction: true, shared },
-            "pg_try_advisory_lock" => Self::Lock { no_wait: true, transaction: false, shared },
-            "pg_try_advisory_xact_lock" => Self::Lock { no_wait: true, transaction: true, shared },
+            "pg_advisory_lock" => Self::Lock {
+                no_wait: false,
+                transaction: false,
+                shared,
+            },
+            "pg_advisory_xact_lock" => Self::Lock {
+                no_wait: false,
+                transaction: true,
+                shared,
+            },
+            "pg_try_advisory_lock" => Self::Lock {
+                no_wait: true,
+                transaction: false,
+                shared,
+            },
+            "pg_try_advisory_xact_lock" => Self::Lock {
+                no_wait: true,
+                transaction: true,
+                shared,
+            },
             "pg_advisory_unlock" => Self::Unlock { shared },
             _ => return None,
         })
@@ -98,9 +114,14 @@ impl Advisory {
     pub fn try_lock(&self, client: ClientId, key: Key, transaction: bool, shared: bool) -> bool {
         let mut holds = self.holds.lock().unwrap_or_else(PoisonError::into_inner);
         let holders = holds.entry(key).or_default();
-        let blocked = holders.iter().any(|(other, hold)| *other != client && (!shared || hold.exclusive()));
+        let blocked = holders
+            .iter()
+            .any(|(other, hold)| *other != client && (!shared || hold.exclusive()));
         if !blocked {
-            *holders.entry(client).or_default().count(transaction, shared) += 1;
+            *holders
+                .entry(client)
+                .or_default()
+                .count(transaction, shared) += 1;
         }
         !blocked
     }
@@ -155,7 +176,11 @@ impl Advisory {
     /// Who holds a key, other than this client.
     pub fn holder(&self, key: Key, not: ClientId) -> Option<ClientId> {
         let holds = self.holds.lock().unwrap_or_else(PoisonError::into_inner);
-        holds.get(&key)?.keys().find(|client| **client != not).copied()
+        holds
+            .get(&key)?
+            .keys()
+            .find(|client| **client != not)
+            .copied()
     }
 
     fn change(&self, client: ClientId, mut change: impl FnMut(Key, &mut Hold)) {
@@ -204,7 +229,10 @@ mod tests {
         assert!(!locks.try_lock(3, key, false, false));
         locks.end_transaction(1);
         locks.end_transaction(2);
-        assert!(!locks.try_lock(3, key, false, false), "2 holds it for its session");
+        assert!(
+            !locks.try_lock(3, key, false, false),
+            "2 holds it for its session"
+        );
         locks.forget(2);
         assert!(locks.try_lock(3, key, false, false));
     }

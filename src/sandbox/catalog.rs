@@ -31,18 +31,26 @@ impl Catalog {
             let field = |index| {
                 backend::column(row, index).map(|bytes| String::from_utf8_lossy(bytes).into_owned())
             };
-            let (Some(kind), Some(schema), Some(name), Some(last)) = (field(0), field(1), field(3), field(4)) else {
+            let (Some(kind), Some(schema), Some(name), Some(last)) =
+                (field(0), field(1), field(3), field(4))
+            else {
                 continue;
             };
             match (kind.as_str(), field(2)) {
-                ("c", _) => catalog.deferrable.push(Deferrable { schema, name, initially_deferred: last == "t" }),
+                ("c", _) => catalog.deferrable.push(Deferrable {
+                    schema,
+                    name,
+                    initially_deferred: last == "t",
+                }),
                 ("d", Some(table)) => {
                     if let Some(expression) = rewritten_default(&last) {
-                        catalog
-                            .defaults
-                            .entry(table)
-                            .or_default()
-                            .push((schema, NowDefault { column: name, expression }));
+                        catalog.defaults.entry(table).or_default().push((
+                            schema,
+                            NowDefault {
+                                column: name,
+                                expression,
+                            },
+                        ));
                     }
                 }
                 _ => {}
@@ -59,7 +67,10 @@ impl Catalog {
 
     /// All deferrable constraints, schema and name.
     pub fn deferrable(&self) -> Vec<(String, String)> {
-        self.deferrable.iter().map(|c| (c.schema.clone(), c.name.clone())).collect()
+        self.deferrable
+            .iter()
+            .map(|c| (c.schema.clone(), c.name.clone()))
+            .collect()
     }
 
     /// Those that are deferred at the start of each transaction.
@@ -74,7 +85,9 @@ impl Catalog {
     /// Columns of a table whose default is the time. Without a schema, a name that several schemas have is
     /// left alone: which one is meant, only the search path says.
     pub fn now_defaults(&self, table: &RelationName) -> Vec<NowDefault> {
-        let Some(columns) = self.defaults.get(&table.name) else { return Vec::new() };
+        let Some(columns) = self.defaults.get(&table.name) else {
+            return Vec::new();
+        };
         let mut schemas: Vec<&str> = columns.iter().map(|(schema, _)| schema.as_str()).collect();
         schemas.dedup();
         columns
@@ -98,5 +111,9 @@ fn rewritten_default(expression: &str) -> Option<String> {
     }
     let mut all = Edits::default();
     all.extend(edits).ok()?;
-    all.apply(&query).ok()?.text.strip_prefix(SELECT).map(str::to_owned)
+    all.apply(&query)
+        .ok()?
+        .text
+        .strip_prefix(SELECT)
+        .map(str::to_owned)
 }

@@ -275,7 +275,11 @@ impl Machine {
             Some(top) if top.kind == ScopeKind::Implicit => top.kind = ScopeKind::FailedImplicit,
             Some(_) => {}
             // It failed before its scope was reached; what stands is the standing savepoint.
-            None => self.scopes.push(Scope { client: 0, kind: ScopeKind::FailedImplicit, bottom: 0 }),
+            None => self.scopes.push(Scope {
+                client: 0,
+                kind: ScopeKind::FailedImplicit,
+                bottom: 0,
+            }),
         }
     }
 

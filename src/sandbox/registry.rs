@@ -69,14 +69,21 @@ pub struct LockWatch(Arc<Mutex<Option<String>>>);
 impl LockWatch {
     /// The holder, for people.
     pub fn found(&self) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
 impl Registry {
     /// Without any upstream.
     pub fn new(events: Events) -> Arc<Self> {
-        Arc::new(Self { openers: Mutex::default(), slots: Mutex::default(), events })
+        Arc::new(Self {
+            openers: Mutex::default(),
+            slots: Mutex::default(),
+            events,
+        })
     }
 
     /// Makes these the upstreams; sandboxes that run are kept.
@@ -163,20 +170,35 @@ impl Registry {
                 self.end(sandbox, reason);
             }
         }
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, slot| {
-            Arc::strong_count(slot) > 1
-                || slot.0.try_lock().map_or(true, |s| s.as_ref().is_some_and(|s| s.ended().is_none()))
-        });
-        let mut upstreams: Vec<_> =
-            all.iter().filter(|s| s.summary().dirty).map(|s| s.key.upstream.clone()).collect();
+        self.slots
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|_, slot| {
+                Arc::strong_count(slot) > 1
+                    || slot
+                        .0
+                        .try_lock()
+                        .map_or(true, |s| s.as_ref().is_some_and(|s| s.ended().is_none()))
+            });
+        let mut upstreams: Vec<_> = all
+            .iter()
+            .filter(|s| s.summary().dirty)
+            .map(|s| s.key.upstream.clone())
+            .collect();
         upstreams.sort();
         upstreams.dedup();
         let mut seen = Vec::new();
         for upstream in upstreams {
-            let Ok(opener) = self.opener(&upstream) else { continue };
-            let Ok(blocking) = opener.blocking().await else { continue };
+            let Ok(opener) = self.opener(&upstream) else {
+                continue;
+            };
+            let Ok(blocking) = opener.blocking().await else {
+                continue;
+            };
             for sandbox in all.iter().filter(|s| s.key.upstream == upstream) {
-                let Some(wait) = blocking.iter().find(|b| b.blocker == sandbox.process) else { continue };
+                let Some(wait) = blocking.iter().find(|b| b.blocker == sandbox.process) else {
+                    continue;
+                };
                 let worker = wait.backend_type.contains("logical replication");
                 let since = *blocked_since.entry(sandbox.process).or_insert(now);
                 seen.push(sandbox.process);
@@ -197,14 +219,19 @@ impl Registry {
 
     /// The sandbox behind a backend of an upstream.
     pub fn by_process(&self, upstream: &str, process: i32) -> Option<Arc<Sandbox>> {
-        self.all().into_iter().find(|s| s.process == process && s.key.upstream == upstream)
+        self.all()
+            .into_iter()
+            .find(|s| s.process == process && s.key.upstream == upstream)
     }
 
     async fn holder(&self, upstream: &str, process: i32) -> Option<String> {
         let blocking = self.opener(upstream).ok()?.blocking().await.ok()?;
         let blocker = blocking.iter().find(|b| b.blocked == process)?.blocker;
         Some(match self.by_process(upstream, blocker) {
-            Some(sandbox) => format!("developer {}, in the sandbox \"{}\"", sandbox.key.developer, sandbox.key.name),
+            Some(sandbox) => format!(
+                "developer {}, in the sandbox \"{}\"",
+                sandbox.key.developer, sandbox.key.name
+            ),
             None => format!("process {blocker} of the upstream, which is no sandbox of this proxy"),
         })
     }
@@ -212,8 +239,11 @@ impl Registry {
     fn opener(&self, upstream: &str) -> Result<Arc<dyn Opener>, Refusal> {
         let openers = self.openers.lock().unwrap_or_else(PoisonError::into_inner);
         openers.get(upstream).cloned().ok_or_else(|| {
-            Refusal::error(SqlState::INVALID_CATALOG_NAME, format!("database \"{upstream}\" does not exist"))
-                .hint("The databases here are the upstreams that the proxy's configuration names")
+            Refusal::error(
+                SqlState::INVALID_CATALOG_NAME,
+                format!("database \"{upstream}\" does not exist"),
+            )
+            .hint("The databases here are the upstreams that the proxy's configuration names")
         })
     }
 
@@ -229,24 +259,38 @@ impl Registry {
         }
         Err(Refusal::error(
             SqlState::TOO_MANY_CONNECTIONS,
-            format!("developer {} already has {count} sandboxes on {}, the most that are allowed", key.developer, key.upstream),
+            format!(
+                "developer {} already has {count} sandboxes on {}, the most that are allowed",
+                key.developer, key.upstream
+            ),
         )
         .hint("RESET SANDBOX in the database devinprod ends one (SHOW SANDBOXES lists them)"))
     }
 
     fn report(&self, key: &Key, kind: EventKind) {
         self.events.report(
-            Event::now(kind).developer(&key.developer).upstream(&key.upstream).sandbox(&key.name),
+            Event::now(kind)
+                .developer(&key.developer)
+                .upstream(&key.upstream)
+                .sandbox(&key.name),
         );
     }
 }
 
 /// Connects and opens the transaction that never ends.
 async fn begin(key: &Key, opener: &dyn Opener) -> Result<Arc<Sandbox>, Refusal> {
-    let Opened { mut link, parameters, lease, version } = opener.open().await?;
+    let Opened {
+        mut link,
+        parameters,
+        lease,
+        version,
+    } = opener.open().await?;
     let settings = opener.settings();
     let failed = |what: String| {
-        Refusal::error(SqlState::CONNECTION_FAILURE, format!("could not begin a sandbox on {}: {what}", key.upstream))
+        Refusal::error(
+            SqlState::CONNECTION_FAILURE,
+            format!("could not begin a sandbox on {}: {what}", key.upstream),
+        )
     };
     // A statement that reads the time may be planned before any has run.
     let mut session = vec![Command::Set("devinprod.now".into(), "0".into())];
@@ -268,6 +312,11 @@ async fn begin(key: &Key, opener: &dyn Opener) -> Result<Arc<Sandbox>, Refusal> 
         Err(error) => return Err(failed(error.to_string())),
     };
     let catalog = Catalog::from_rows(&rows);
-    let world = World { link, machine, catalog, lease };
+    let world = World {
+        link,
+        machine,
+        catalog,
+        lease,
+    };
     Ok(Sandbox::new(key.clone(), settings, world, parameters))
 }

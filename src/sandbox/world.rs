@@ -53,9 +53,12 @@ pub fn end_refusal(reason: EndReason, name: &str) -> Refusal {
         EndReason::AccessWithdrawn => "its developer may no longer use this upstream",
         EndReason::Shutdown => "the proxy is stopping",
     };
-    Refusal::error(SqlState::ADMIN_SHUTDOWN, format!("the sandbox \"{name}\" has ended: {why}"))
-        .detail("Nothing that was done in it was ever committed, and all of it is gone")
-        .hint("The next statement begins a fresh sandbox")
+    Refusal::error(
+        SqlState::ADMIN_SHUTDOWN,
+        format!("the sandbox \"{name}\" has ended: {why}"),
+    )
+    .detail("Nothing that was done in it was ever committed, and all of it is gone")
+    .hint("The next statement begins a fresh sandbox")
 }
 
 /// One client as the sandbox lists it.
@@ -231,7 +234,10 @@ impl Sandbox {
             });
             (ticket, wake)
         };
-        let mut queued = Queued { sandbox: self, ticket };
+        let mut queued = Queued {
+            sandbox: self,
+            ticket,
+        };
         loop {
             let now = Instant::now();
             let mut until = deadline;
@@ -248,7 +254,9 @@ impl Sandbox {
                     Turn::At(at) => until = until.min(at),
                     Turn::Now | Turn::Later => {}
                 }
-                if self.settings.overlap == Overlap::Error && self.overlaps(&inner, asking.client, now) {
+                if self.settings.overlap == Overlap::Error
+                    && self.overlaps(&inner, asking.client, now)
+                {
                     return Err(Denied::Refused(self.overlap_refusal(&inner)));
                 }
                 if now >= deadline {
@@ -309,7 +317,11 @@ impl Sandbox {
     pub fn notify(&self, process: i32, notifications: &[(String, String)]) {
         let inner = self.lock();
         for (channel, payload) in notifications {
-            for info in inner.clients.values().filter(|info| info.listens.contains(channel)) {
+            for info in inner
+                .clients
+                .values()
+                .filter(|info| info.listens.contains(channel))
+            {
                 info.mailbox.put(Mail::Notification {
                     process,
                     channel: channel.clone(),
@@ -323,18 +335,28 @@ impl Sandbox {
     pub fn taint(&self, by: ClientId, lost: &[ClientId]) {
         let mut inner = self.lock();
         inner.tainted = true;
-        let whose = inner.clients.get(&by).map(|info| info.application.clone()).unwrap_or_default();
+        let whose = inner
+            .clients
+            .get(&by)
+            .map(|info| info.application.clone())
+            .unwrap_or_default();
         for client in lost.iter().chain([&by]) {
-            let Some(info) = inner.clients.get(client) else { continue };
+            let Some(info) = inner.clients.get(client) else {
+                continue;
+            };
             let text = if *client == by {
                 "your rollback also undid statements that other clients of this sandbox were told are committed".to_owned()
             } else {
-                format!("work of this connection that was acknowledged as committed was undone: it ran inside an open transaction of client \"{whose}\", which rolled back")
+                format!(
+                    "work of this connection that was acknowledged as committed was undone: it ran inside an open transaction of client \"{whose}\", which rolled back"
+                )
             };
             info.mailbox.put(Mail::Notice(
                 Refusal::warning(SqlState::WARNING, text)
                     .detail("The sandbox is marked as tainted")
-                    .hint("Set sandbox.overlap to wait, or give each connection a sandbox of its own"),
+                    .hint(
+                        "Set sandbox.overlap to wait, or give each connection a sandbox of its own",
+                    ),
             ));
         }
     }
@@ -382,25 +404,38 @@ impl Sandbox {
         if now.duration_since(self.begun) > self.settings.max_age {
             return Some(EndReason::MaxAge);
         }
-        (now.duration_since(inner.used) > self.settings.idle_timeout).then_some(EndReason::IdleTimeout)
+        (now.duration_since(inner.used) > self.settings.idle_timeout)
+            .then_some(EndReason::IdleTimeout)
     }
 
     /// For how long it has been idle; None while a statement runs.
     pub fn idle_for(&self, now: Instant) -> Option<Duration> {
         let inner = self.lock();
-        inner.running.is_none().then(|| now.duration_since(inner.free_since))
+        inner
+            .running
+            .is_none()
+            .then(|| now.duration_since(inner.free_since))
     }
 
     /// The clients attached.
     pub fn clients(&self) -> Vec<(ClientId, ClientInfo)> {
-        self.lock().clients.iter().map(|(id, info)| (*id, info.clone())).collect()
+        self.lock()
+            .clients
+            .iter()
+            .map(|(id, info)| (*id, info.clone()))
+            .collect()
     }
 
     /// What the console shows.
     pub fn summary(&self) -> Summary {
         let inner = self.lock();
         let (armed, dirty, savepoints, round_trips) = match &inner.world {
-            Some(w) => (w.machine.is_armed(), w.machine.is_dirty(), w.link.savepoints, w.link.round_trips),
+            Some(w) => (
+                w.machine.is_armed(),
+                w.machine.is_dirty(),
+                w.link.savepoints,
+                w.link.round_trips,
+            ),
             None => inner.last.unwrap_or_default(),
         };
         Summary {
@@ -427,7 +462,11 @@ impl Sandbox {
 
     /// Who waits for the floor, and since when.
     pub fn waiting(&self) -> Vec<(ClientId, Instant)> {
-        self.lock().waiters.iter().map(|waiter| (waiter.client, waiter.since)).collect()
+        self.lock()
+            .waiters
+            .iter()
+            .map(|waiter| (waiter.client, waiter.since))
+            .collect()
     }
 
     /// Whether nothing can be written at all.
@@ -446,7 +485,9 @@ impl Sandbox {
 
     fn take(self: &Arc<Self>, inner: &mut Inner, client: ClientId) -> Result<Floor, Denied> {
         let Some(world) = inner.world.take() else {
-            return Err(Denied::Ended(inner.ended.unwrap_or(EndReason::UpstreamLost)));
+            return Err(Denied::Ended(
+                inner.ended.unwrap_or(EndReason::UpstreamLost),
+            ));
         };
         inner.running = Some(client);
         inner.statements += 1;
@@ -456,7 +497,10 @@ impl Sandbox {
             world.link.savepoints,
             world.link.round_trips,
         ));
-        Ok(Floor { sandbox: self.clone(), world: Some(world) })
+        Ok(Floor {
+            sandbox: self.clone(),
+            world: Some(world),
+        })
     }
 
     fn turn(&self, inner: &Inner, client: ClientId, may_overlap: bool, now: Instant) -> Turn {
@@ -527,7 +571,10 @@ impl Inner {
     fn describe_holder(&self) -> String {
         let client = self.holder().map(|holder| holder.client).or(self.running);
         match client.and_then(|client| self.clients.get(&client)) {
-            Some(info) => format!("client {} (\"{}\", {})", info.process, info.application, info.address),
+            Some(info) => format!(
+                "client {} (\"{}\", {})",
+                info.process, info.application, info.address
+            ),
             None => "another client".to_owned(),
         }
     }
@@ -555,7 +602,10 @@ impl Drop for Queued<'_> {
     fn drop(&mut self) {
         // `acquire` has let go of its guard by now: guards are declared after this and dropped before it.
         let ticket = self.ticket;
-        self.sandbox.lock().waiters.retain(|waiter| waiter.ticket != ticket);
+        self.sandbox
+            .lock()
+            .waiters
+            .retain(|waiter| waiter.ticket != ticket);
     }
 }
 
@@ -575,7 +625,9 @@ impl Floor {
 
     /// Gives the floor back.
     pub fn release(mut self) {
-        let Some(world) = self.world.take() else { return };
+        let Some(world) = self.world.take() else {
+            return;
+        };
         let mut inner = self.sandbox.lock();
         inner.running = None;
         inner.free_since = Instant::now();
@@ -595,7 +647,9 @@ impl Floor {
     }
 
     fn break_off(&mut self, reason: EndReason) -> bool {
-        let Some(world) = self.world.take() else { return false };
+        let Some(world) = self.world.take() else {
+            return false;
+        };
         self.sandbox.lock().running = None;
         let first = self.sandbox.end(reason);
         close(world);

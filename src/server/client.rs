@@ -9,7 +9,9 @@ use crate::sandbox::settings::Isolation;
 use crate::session::{self, Client, Login};
 use crate::wire::authenticate::authenticate;
 use crate::wire::options::split_options;
-use crate::wire::startup::{self, ClientStream, Limits, Negotiated, Startup, StartupError, negotiate};
+use crate::wire::startup::{
+    self, ClientStream, Limits, Negotiated, Startup, StartupError, negotiate,
+};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
@@ -18,18 +20,32 @@ use tokio::net::TcpStream;
 use tokio::sync::{Notify, Semaphore};
 
 /// Serves one connection to its end.
-pub(super) async fn handle(shared: Arc<Shared>, tcp: TcpStream, peer: SocketAddr, clients: Arc<Semaphore>) {
+pub(super) async fn handle(
+    shared: Arc<Shared>,
+    tcp: TcpStream,
+    peer: SocketAddr,
+    clients: Arc<Semaphore>,
+) {
     let config = shared.config();
-    let limits = Limits { time: config.limits.startup_timeout };
+    let limits = Limits {
+        time: config.limits.startup_timeout,
+    };
     match negotiate(tcp, config.listen.tls.as_ref(), limits).await {
-        Ok(Negotiated::Cancel { stream, process, secret }) => {
+        Ok(Negotiated::Cancel {
+            stream,
+            process,
+            secret,
+        }) => {
             shared.cancel(process, &secret).await;
             drop(stream);
         }
         Ok(Negotiated::Startup(mut stream, startup)) => {
             let Ok(_place) = clients.try_acquire_owned() else {
-                let refusal = Refusal::fatal(SqlState::TOO_MANY_CONNECTIONS, "sorry, too many clients already")
-                    .hint("limits.max_clients of the proxy says how many there may be");
+                let refusal = Refusal::fatal(
+                    SqlState::TOO_MANY_CONNECTIONS,
+                    "sorry, too many clients already",
+                )
+                .hint("limits.max_clients of the proxy says how many there may be");
                 let _ = startup::refuse(&mut stream, &refusal).await;
                 return;
             };
@@ -39,18 +55,30 @@ pub(super) async fn handle(shared: Arc<Shared>, tcp: TcpStream, peer: SocketAddr
     }
 }
 
-async fn log_in(shared: Arc<Shared>, config: Arc<Config>, mut stream: ClientStream, startup: Startup, peer: SocketAddr) {
+async fn log_in(
+    shared: Arc<Shared>,
+    config: Arc<Config>,
+    mut stream: ClientStream,
+    startup: Startup,
+    peer: SocketAddr,
+) {
     let (developer, sandbox) = match startup.user.split_once('+') {
         Some((developer, sandbox)) => (developer.to_owned(), Some(sandbox.to_owned())),
         None => (startup.user.clone(), None),
     };
     if !stream.is_tls() && !config.listen.accepts_plaintext_from(peer.ip()) {
-        let refusal = Refusal::fatal(SqlState::INVALID_AUTHORIZATION, "this proxy takes connections from other machines only with TLS")
-            .hint("Connect with sslmode=require");
+        let refusal = Refusal::fatal(
+            SqlState::INVALID_AUTHORIZATION,
+            "this proxy takes connections from other machines only with TLS",
+        )
+        .hint("Connect with sslmode=require");
         let _ = startup::refuse(&mut stream, &refusal).await;
         return;
     }
-    let verifier = config.developers.get(&developer).map(|developer| &developer.verifier);
+    let verifier = config
+        .developers
+        .get(&developer)
+        .map(|developer| &developer.verifier);
     match authenticate(&mut stream, &startup, verifier, &shared.mock).await {
         Ok(()) => {}
         Err(error) => {
@@ -61,7 +89,10 @@ async fn log_in(shared: Arc<Shared>, config: Arc<Config>, mut stream: ClientStre
         }
     }
     if startup.database == console::DATABASE {
-        let visitor = Visitor { developer, address: peer };
+        let visitor = Visitor {
+            developer,
+            address: peer,
+        };
         let directory = Arc::new(super::ProxyDirectory::new(shared.clone()));
         if let Err(error) = console::serve(stream, visitor, directory).await {
             tracing::debug!(%peer, %error, "a console ended");
@@ -79,9 +110,17 @@ async fn log_in(shared: Arc<Shared>, config: Arc<Config>, mut stream: ClientStre
     serve(shared, config, stream, startup, upstream, login).await;
 }
 
-async fn refuse(shared: &Shared, stream: &mut ClientStream, peer: SocketAddr, developer: &str, refusal: Refusal) {
-    let kind =
-        EventKind::Refused { sqlstate: refusal.sqlstate.0.to_owned(), message: refusal.message.clone() };
+async fn refuse(
+    shared: &Shared,
+    stream: &mut ClientStream,
+    peer: SocketAddr,
+    developer: &str,
+    refusal: Refusal,
+) {
+    let kind = EventKind::Refused {
+        sqlstate: refusal.sqlstate.0.to_owned(),
+        message: refusal.message.clone(),
+    };
     shared.report_from(peer, developer, kind);
     let _ = startup::refuse(stream, &refusal).await;
 }
@@ -109,8 +148,13 @@ fn login(
         None | Some("sandbox") => false,
         Some("connection") => true,
         Some(other) => {
-            return Err(Refusal::fatal(SqlState::INVALID_PARAMETER_VALUE, format!("invalid value for parameter \"devinprod.isolation\": \"{other}\""))
-                .hint("connection gives the connection a sandbox of its own; without it, it shares one"));
+            return Err(Refusal::fatal(
+                SqlState::INVALID_PARAMETER_VALUE,
+                format!("invalid value for parameter \"devinprod.isolation\": \"{other}\""),
+            )
+            .hint(
+                "connection gives the connection a sandbox of its own; without it, it shares one",
+            ));
         }
     };
     let named = settings.remove("devinprod.sandbox").or(sandbox);
@@ -118,15 +162,28 @@ fn login(
         check_sandbox_name(name)?;
     }
     if let Some(name) = settings.keys().find(|name| name.starts_with("devinprod.")) {
-        return Err(Refusal::fatal(SqlState::INVALID_PARAMETER_VALUE, format!("unrecognized configuration parameter \"{name}\"")));
+        return Err(Refusal::fatal(
+            SqlState::INVALID_PARAMETER_VALUE,
+            format!("unrecognized configuration parameter \"{name}\""),
+        ));
     }
-    if settings.get("standard_conforming_strings").is_some_and(|v| v != "on") {
-        return Err(Refusal::fatal(SqlState::FEATURE_NOT_SUPPORTED, "standard_conforming_strings cannot be turned off through devinprod"));
+    if settings
+        .get("standard_conforming_strings")
+        .is_some_and(|v| v != "on")
+    {
+        return Err(Refusal::fatal(
+            SqlState::FEATURE_NOT_SUPPORTED,
+            "standard_conforming_strings cannot be turned off through devinprod",
+        ));
     }
     Ok(Login {
         developer: developer.to_owned(),
         upstream: upstream.name.clone(),
-        sandbox: if private { None } else { Some(named.unwrap_or_else(|| "default".to_owned())) },
+        sandbox: if private {
+            None
+        } else {
+            Some(named.unwrap_or_else(|| "default".to_owned()))
+        },
         settings,
         address: peer,
         process: 0,
@@ -136,12 +193,16 @@ fn login(
 fn check_sandbox_name(name: &str) -> Result<(), Refusal> {
     let fine = !name.is_empty()
         && name.len() <= 63
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'/'));
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'/'));
     if fine {
         return Ok(());
     }
-    Err(Refusal::fatal(SqlState::INVALID_PARAMETER_VALUE, "invalid sandbox name")
-        .detail("A sandbox's name has 1 to 63 letters, digits, and the characters - _ . /"))
+    Err(
+        Refusal::fatal(SqlState::INVALID_PARAMETER_VALUE, "invalid sandbox name")
+            .detail("A sandbox's name has 1 to 63 letters, digits, and the characters - _ . /"),
+    )
 }
 
 async fn serve(
@@ -162,17 +223,34 @@ async fn serve(
     } else {
         let secret: [u8; 4] = rand::random();
         let cancelled = Arc::new(Notify::new());
-        let target = CancelTarget::Sandbox { client: id, cancelled: cancelled.clone() };
+        let target = CancelTarget::Sandbox {
+            client: id,
+            cancelled: cancelled.clone(),
+        };
         register(&shared, process, secret.to_vec(), target);
         let client = Client::new(Box::new(stream), config.limits.max_message_size);
-        session::serve(client, login, shared.context.clone(), id, &secret, cancelled).await;
+        session::serve(
+            client,
+            login,
+            shared.context.clone(),
+            id,
+            &secret,
+            cancelled,
+        )
+        .await;
     }
-    shared.cancels.lock().unwrap_or_else(PoisonError::into_inner).remove(&process);
+    shared
+        .cancels
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .remove(&process);
 }
 
 fn register(shared: &Shared, process: i32, secret: Vec<u8>, target: CancelTarget) {
     let (process, secret) = match &target {
-        CancelTarget::Upstream { process, secret, .. } => (*process, secret.clone()),
+        CancelTarget::Upstream {
+            process, secret, ..
+        } => (*process, secret.clone()),
         CancelTarget::Sandbox { .. } => (process, secret),
     };
     shared

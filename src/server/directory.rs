@@ -2,7 +2,9 @@
 
 use super::Shared;
 use crate::audit::EndReason;
-use crate::console::{ClientRow, Directory, LockKind, LockRow, SandboxRow, SandboxState, UpstreamRow};
+use crate::console::{
+    ClientRow, Directory, LockKind, LockRow, SandboxRow, SandboxState, UpstreamRow,
+};
 use crate::error::{Refusal, SqlState};
 use crate::sandbox::world::{Sandbox, Summary};
 use async_trait::async_trait;
@@ -23,7 +25,9 @@ impl ProxyDirectory {
 
     fn sandboxes_of(&self, developer: &str) -> Vec<Arc<Sandbox>> {
         let all = self.shared.context.registry.all();
-        all.into_iter().filter(|sandbox| sandbox.key.developer == developer).collect()
+        all.into_iter()
+            .filter(|sandbox| sandbox.key.developer == developer)
+            .collect()
     }
 }
 
@@ -38,7 +42,10 @@ impl Directory for ProxyDirectory {
                 name: upstream.name.clone(),
                 stage: upstream.stage.as_str(),
                 isolation: upstream.isolation,
-                sandboxes: sandboxes.iter().filter(|s| s.key.upstream == upstream.name).count(),
+                sandboxes: sandboxes
+                    .iter()
+                    .filter(|s| s.key.upstream == upstream.name)
+                    .count(),
             })
             .collect()
     }
@@ -72,7 +79,9 @@ impl Directory for ProxyDirectory {
             let running = sandbox.running();
             let clients = sandbox.clients();
             let waiting = sandbox.waiting();
-            let holder = summary.holder.and_then(|id| clients.iter().find(|(client, _)| *client == id));
+            let holder = summary
+                .holder
+                .and_then(|id| clients.iter().find(|(client, _)| *client == id));
             for (id, info) in &clients {
                 let state = if running == Some(*id) {
                     SandboxState::Active
@@ -86,7 +95,10 @@ impl Directory for ProxyDirectory {
                     upstream: sandbox.key.upstream.clone(),
                     sandbox: Some(sandbox.key.name.clone()),
                     application: info.application.clone(),
-                    address: info.address.parse().unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0))),
+                    address: info
+                        .address
+                        .parse()
+                        .unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0))),
                     state,
                     connected: wall_clock(info.since),
                     waits_for: waiting
@@ -119,7 +131,10 @@ impl Directory for ProxyDirectory {
         }
         let config = self.shared.config();
         let dirty = registry.all();
-        for upstream in config.granted_to(developer).filter(|u| dirty.iter().any(|s| s.key.upstream == u.name)) {
+        for upstream in config
+            .granted_to(developer)
+            .filter(|u| dirty.iter().any(|s| s.key.upstream == u.name))
+        {
             for wait in registry.blocking(&upstream.name).await? {
                 let waiter = registry.by_process(&upstream.name, wait.blocked);
                 let holder = registry.by_process(&upstream.name, wait.blocker);
@@ -131,7 +146,10 @@ impl Directory for ProxyDirectory {
                     continue;
                 }
                 let name = |sandbox: &Option<Arc<Sandbox>>, process: i32| match sandbox {
-                    Some(sandbox) => (sandbox.key.developer.clone(), Some(sandbox.key.name.clone())),
+                    Some(sandbox) => (
+                        sandbox.key.developer.clone(),
+                        Some(sandbox.key.name.clone()),
+                    ),
                     None => (format!("process {process}"), None),
                 };
                 let (waiter, waiter_sandbox) = name(&waiter, wait.blocked);
@@ -151,23 +169,38 @@ impl Directory for ProxyDirectory {
         Ok(rows)
     }
 
-    async fn reset(&self, developer: &str, upstream: Option<&str>, name: &str) -> Result<(), Refusal> {
+    async fn reset(
+        &self,
+        developer: &str,
+        upstream: Option<&str>,
+        name: &str,
+    ) -> Result<(), Refusal> {
         let found: Vec<_> = self
             .sandboxes_of(developer)
             .into_iter()
-            .filter(|sandbox| sandbox.key.name == name && upstream.is_none_or(|u| u == sandbox.key.upstream))
+            .filter(|sandbox| {
+                sandbox.key.name == name && upstream.is_none_or(|u| u == sandbox.key.upstream)
+            })
             .collect();
         match found.as_slice() {
             [sandbox] => {
                 self.shared.context.registry.end(sandbox, EndReason::Reset);
                 Ok(())
             }
-            [] => Err(Refusal::error(SqlState("42704"), format!("you have no sandbox \"{name}\""))
-                .hint("SHOW SANDBOXES lists yours; one that does not exist needs no reset")),
+            [] => Err(
+                Refusal::error(SqlState("42704"), format!("you have no sandbox \"{name}\""))
+                    .hint("SHOW SANDBOXES lists yours; one that does not exist needs no reset"),
+            ),
             several => {
                 let upstreams: Vec<_> = several.iter().map(|s| s.key.upstream.as_str()).collect();
-                Err(Refusal::error(SqlState("42725"), format!("there are several sandboxes \"{name}\": on {}", upstreams.join(", ")))
-                    .hint("Name the upstream: RESET SANDBOX name ON upstream"))
+                Err(Refusal::error(
+                    SqlState("42725"),
+                    format!(
+                        "there are several sandboxes \"{name}\": on {}",
+                        upstreams.join(", ")
+                    ),
+                )
+                .hint("Name the upstream: RESET SANDBOX name ON upstream"))
             }
         }
     }
@@ -182,5 +215,7 @@ fn state(summary: &Summary) -> SandboxState {
 }
 
 fn wall_clock(instant: Instant) -> SystemTime {
-    SystemTime::now().checked_sub(instant.elapsed()).unwrap_or(SystemTime::UNIX_EPOCH)
+    SystemTime::now()
+        .checked_sub(instant.elapsed())
+        .unwrap_or(SystemTime::UNIX_EPOCH)
 }

@@ -54,8 +54,15 @@ struct CancelHandle {
 
 #[derive(Debug, Clone)]
 enum CancelTarget {
-    Sandbox { client: u64, cancelled: Arc<Notify> },
-    Upstream { upstream: String, process: i32, secret: Vec<u8> },
+    Sandbox {
+        client: u64,
+        cancelled: Arc<Notify>,
+    },
+    Upstream {
+        upstream: String,
+        process: i32,
+        secret: Vec<u8>,
+    },
 }
 
 impl Server {
@@ -87,12 +94,21 @@ impl Server {
     /// developers who lost their access end.
     pub fn reload(&self, config: Config) {
         let shared = &self.shared;
-        *shared.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+        *shared
+            .config
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
         shared.set_upstreams();
         let config = shared.config();
         for sandbox in shared.context.registry.all() {
-            if config.upstream_for(&sandbox.key.developer, &sandbox.key.upstream).is_err() {
-                shared.context.registry.end(&sandbox, EndReason::AccessWithdrawn);
+            if config
+                .upstream_for(&sandbox.key.developer, &sandbox.key.upstream)
+                .is_err()
+            {
+                shared
+                    .context
+                    .registry
+                    .end(&sandbox, EndReason::AccessWithdrawn);
             }
         }
         shared.report(EventKind::Reloaded);
@@ -113,10 +129,16 @@ impl Server {
 
     /// Serves clients until `stop` is ready, then lets running statements end, for as long as the
     /// configuration grants, and ends all sandboxes.
-    pub async fn run(&self, listener: TcpListener, stop: impl Future<Output = ()>) -> io::Result<()> {
+    pub async fn run(
+        &self,
+        listener: TcpListener,
+        stop: impl Future<Output = ()>,
+    ) -> io::Result<()> {
         let shared = &self.shared;
         shared.report(EventKind::Started);
-        let clients = Arc::new(tokio::sync::Semaphore::new(shared.config().limits.max_clients as usize));
+        let clients = Arc::new(tokio::sync::Semaphore::new(
+            shared.config().limits.max_clients as usize,
+        ));
         let sweeper = tokio::spawn(sweep(shared.clone()));
         let tasks = tokio_util::task::TaskTracker::new();
         tokio::pin!(stop);
@@ -141,7 +163,9 @@ impl Server {
         tasks.close();
         let grace = shared.config().limits.shutdown_grace;
         if tokio::time::timeout(grace, tasks.wait()).await.is_err() {
-            tracing::warn!("clients are still busy after the grace period; their statements are cut off");
+            tracing::warn!(
+                "clients are still busy after the grace period; their statements are cut off"
+            );
         }
         sweeper.abort();
         for sandbox in shared.context.registry.all() {
@@ -166,11 +190,17 @@ impl Server {
 
 impl Shared {
     fn config(&self) -> Arc<Config> {
-        self.config.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.config
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     fn openers(&self) -> HashMap<String, Arc<UpstreamOpener>> {
-        self.openers.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.openers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Makes an opener for each upstream; one whose upstream did not change is kept, with its connection.
@@ -181,11 +211,20 @@ impl Shared {
             .upstreams
             .iter()
             .map(|(name, upstream)| {
-                let kept = old.get(name).filter(|opener| opener.serves(upstream)).cloned();
-                (name.clone(), kept.unwrap_or_else(|| Arc::new(UpstreamOpener::new(upstream.clone()))))
+                let kept = old
+                    .get(name)
+                    .filter(|opener| opener.serves(upstream))
+                    .cloned();
+                (
+                    name.clone(),
+                    kept.unwrap_or_else(|| Arc::new(UpstreamOpener::new(upstream.clone()))),
+                )
             })
             .collect();
-        let openers = new.iter().map(|(name, opener)| (name.clone(), opener.clone() as Arc<dyn Opener>)).collect();
+        let openers = new
+            .iter()
+            .map(|(name, opener)| (name.clone(), opener.clone() as Arc<dyn Opener>))
+            .collect();
         self.context.registry.set_upstreams(openers);
         *self.openers.lock().unwrap_or_else(PoisonError::into_inner) = new;
     }
@@ -195,18 +234,30 @@ impl Shared {
     }
 
     fn report_from(&self, peer: SocketAddr, developer: &str, kind: EventKind) {
-        self.context.events.report(Event::now(kind).developer(developer).client(peer));
+        self.context
+            .events
+            .report(Event::now(kind).developer(developer).client(peer));
     }
 
     /// A cancel request that came over a connection of its own. Nobody is told whether it found anything.
     async fn cancel(&self, process: i32, secret: &[u8]) {
         use subtle::ConstantTimeEq;
-        let handle = self.cancels.lock().unwrap_or_else(PoisonError::into_inner).get(&process).cloned();
-        let Some(handle) = handle.filter(|handle| bool::from(handle.secret.ct_eq(secret))) else { return };
+        let handle = self
+            .cancels
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&process)
+            .cloned();
+        let Some(handle) = handle.filter(|handle| bool::from(handle.secret.ct_eq(secret))) else {
+            return;
+        };
         match handle.target {
             CancelTarget::Sandbox { client, cancelled } => {
                 let registry = &self.context.registry;
-                let running = registry.all().into_iter().find(|sandbox| sandbox.has_client(client));
+                let running = registry
+                    .all()
+                    .into_iter()
+                    .find(|sandbox| sandbox.has_client(client));
                 let Some(sandbox) = running else { return };
                 let _gate = sandbox.cancel_gate.lock().await;
                 if sandbox.running() == Some(client) {
@@ -215,7 +266,11 @@ impl Shared {
                     cancelled.notify_waiters();
                 }
             }
-            CancelTarget::Upstream { upstream, process, secret } => {
+            CancelTarget::Upstream {
+                upstream,
+                process,
+                secret,
+            } => {
                 if let Some(opener) = self.openers().get(&upstream) {
                     opener.cancel_backend(process, &secret).await;
                 }

@@ -32,7 +32,10 @@ struct Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.secrets.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.process);
+        self.secrets
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&self.process);
     }
 }
 
@@ -60,7 +63,10 @@ impl UpstreamOpener {
         if !self.is_sealed() {
             return Ok(());
         }
-        self.sealed.get_or_try_init(|| self.verify()).await.map(|()| ())
+        self.sealed
+            .get_or_try_init(|| self.verify())
+            .await
+            .map(|()| ())
     }
 
     async fn verify(&self) -> Result<(), Refusal> {
@@ -68,7 +74,10 @@ impl UpstreamOpener {
         let findings = seal::verify(&keeper, &self.upstream.names)
             .await
             .map_err(|error| self.open_seal(error.to_string()))?;
-        match findings.into_iter().find(|finding| finding.gravity == Gravity::Hole) {
+        match findings
+            .into_iter()
+            .find(|finding| finding.gravity == Gravity::Hole)
+        {
             Some(hole) => Err(self.open_seal(hole.what)),
             None => Ok(()),
         }
@@ -77,13 +86,19 @@ impl UpstreamOpener {
     fn open_seal(&self, what: String) -> Refusal {
         Refusal::error(
             SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
-            format!("the upstream {} is not safely sealed: {what}", self.upstream.name),
+            format!(
+                "the upstream {} is not safely sealed: {what}",
+                self.upstream.name
+            ),
         )
         .hint("Run devinprod setup on it; devinprod doctor says more")
     }
 
     fn is_sealed(&self) -> bool {
-        matches!(self.upstream.isolation, Isolation::Sandbox(Seal::Sealed) | Isolation::ReadOnly(Seal::Sealed))
+        matches!(
+            self.upstream.isolation,
+            Isolation::Sandbox(Seal::Sealed) | Isolation::ReadOnly(Seal::Sealed)
+        )
     }
 
     /// A connection as the proxy's own role, made again when it broke.
@@ -102,7 +117,13 @@ impl UpstreamOpener {
 
     /// Sends a cancel request with a key that is not in this opener's own list.
     pub async fn cancel_backend(&self, process: i32, secret: &[u8]) {
-        let result = connect::cancel(&self.upstream.address, process, secret, Duration::from_secs(5)).await;
+        let result = connect::cancel(
+            &self.upstream.address,
+            process,
+            secret,
+            Duration::from_secs(5),
+        )
+        .await;
         if let Err(error) = result {
             tracing::warn!(upstream = %self.upstream.name, %error, "a cancel request could not be passed on");
         }
@@ -113,18 +134,26 @@ impl UpstreamOpener {
         match error {
             // The server's own words, which name no secret.
             ConnectError::Refused { sqlstate, message } if sqlstate.starts_with("53") => {
-                Refusal::error(SqlState::TOO_MANY_CONNECTIONS, format!("the upstream {name} takes no more connections: {message}"))
-                    .hint("Try again when others have left")
+                Refusal::error(
+                    SqlState::TOO_MANY_CONNECTIONS,
+                    format!("the upstream {name} takes no more connections: {message}"),
+                )
+                .hint("Try again when others have left")
             }
             ConnectError::Refused { sqlstate, message } => Refusal::error(
                 SqlState::CANNOT_CONNECT_NOW,
-                format!("the upstream {name} refused the proxy's connection: {message} ({sqlstate})"),
+                format!(
+                    "the upstream {name} refused the proxy's connection: {message} ({sqlstate})"
+                ),
             )
             .hint("Whoever runs the proxy should look at the upstream's url"),
             error => {
                 tracing::warn!(upstream = %name, %error, "upstream not reachable");
-                Refusal::error(SqlState::CANNOT_CONNECT_NOW, format!("the upstream {name} cannot be reached: {error}"))
-                    .hint("Try again later, or ask whoever runs the proxy")
+                Refusal::error(
+                    SqlState::CANNOT_CONNECT_NOW,
+                    format!("the upstream {name} cannot be reached: {error}"),
+                )
+                .hint("Try again later, or ask whoever runs the proxy")
             }
         }
     }
@@ -149,20 +178,34 @@ impl Opener for UpstreamOpener {
             // A hot standby cannot lease: that is a write. Its url names a member of the readers' group.
             Isolation::ReadOnly(Seal::Sealed) if address.user != self.upstream.names.proxy() => {
                 self.check_seal().await?;
-                (Flavor::ReadOnly, address.user.clone(), address.password.clone())
+                (
+                    Flavor::ReadOnly,
+                    address.user.clone(),
+                    address.password.clone(),
+                )
             }
             Isolation::Sandbox(Seal::Sealed) | Isolation::ReadOnly(Seal::Sealed) => {
                 self.check_seal().await?;
                 let keeper = self.keeper().await?;
-                let lease = seal::lease(&keeper).await.map_err(|error| self.seal_refusal(&error))?;
+                let lease = seal::lease(&keeper)
+                    .await
+                    .map_err(|error| self.seal_refusal(&error))?;
                 let flavor = match self.upstream.isolation {
                     Isolation::ReadOnly(_) => Flavor::ReadOnly,
                     _ => Flavor::Sealed,
                 };
                 (flavor, lease.role, Password::new(lease.password))
             }
-            Isolation::Sandbox(Seal::Unsealed) => (Flavor::Guarded, address.user.clone(), address.password.clone()),
-            Isolation::ReadOnly(Seal::Unsealed) => (Flavor::ReadOnly, address.user.clone(), address.password.clone()),
+            Isolation::Sandbox(Seal::Unsealed) => (
+                Flavor::Guarded,
+                address.user.clone(),
+                address.password.clone(),
+            ),
+            Isolation::ReadOnly(Seal::Unsealed) => (
+                Flavor::ReadOnly,
+                address.user.clone(),
+                address.password.clone(),
+            ),
             Isolation::None => {
                 return Err(Refusal::error(
                     SqlState::FEATURE_NOT_SUPPORTED,
@@ -183,9 +226,15 @@ impl Opener for UpstreamOpener {
             ("idle_in_transaction_session_timeout", "0"),
             ("idle_session_timeout", "0"),
         ];
-        let connection = connect::connect(address, &user, &password, &parameters, address.connect_timeout)
-            .await
-            .map_err(|error| self.unreachable(&error))?;
+        let connection = connect::connect(
+            address,
+            &user,
+            &password,
+            &parameters,
+            address.connect_timeout,
+        )
+        .await
+        .map_err(|error| self.unreachable(&error))?;
         let process = connection.process;
         self.secrets
             .lock()
@@ -193,9 +242,17 @@ impl Opener for UpstreamOpener {
             .insert(process, connection.secret.clone());
         let parameters = connection.parameters.into_iter().collect();
         Ok(Opened {
-            link: Link::new(Box::new(connection.stream), process, flavor, connection.read_ahead),
+            link: Link::new(
+                Box::new(connection.stream),
+                process,
+                flavor,
+                connection.read_ahead,
+            ),
             parameters,
-            lease: Box::new(Held { process, secrets: self.secrets.clone() }),
+            lease: Box::new(Held {
+                process,
+                secrets: self.secrets.clone(),
+            }),
             version: connection.server_version,
         })
     }
@@ -205,7 +262,12 @@ impl Opener for UpstreamOpener {
     }
 
     async fn cancel(&self, process: i32) {
-        let secret = self.secrets.lock().unwrap_or_else(PoisonError::into_inner).get(&process).cloned();
+        let secret = self
+            .secrets
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&process)
+            .cloned();
         if let Some(secret) = secret {
             self.cancel_backend(process, &secret).await;
         }

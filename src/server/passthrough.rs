@@ -23,10 +23,19 @@ pub(super) async fn serve(
     register: impl FnOnce(CancelTarget),
 ) {
     let address = &upstream.address;
-    let parameters: Vec<(&str, &str)> =
-        startup.parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    let opened =
-        connect::connect(address, &address.user, &address.password, &parameters, address.connect_timeout).await;
+    let parameters: Vec<(&str, &str)> = startup
+        .parameters
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect();
+    let opened = connect::connect(
+        address,
+        &address.user,
+        &address.password,
+        &parameters,
+        address.connect_timeout,
+    )
+    .await;
     let mut connection = match opened {
         Ok(connection) => connection,
         Err(error) => {
@@ -53,8 +62,13 @@ pub(super) async fn serve(
     if stream.write_all(&greeting).await.is_err() {
         return;
     }
-    let carried =
-        tokio::io::copy_bidirectional_with_sizes(&mut stream, &mut connection.stream, BUFFER, 4 * BUFFER).await;
+    let carried = tokio::io::copy_bidirectional_with_sizes(
+        &mut stream,
+        &mut connection.stream,
+        BUFFER,
+        4 * BUFFER,
+    )
+    .await;
     if let Err(error) = carried {
         tracing::debug!(developer = %login.developer, %error, "a pass-through connection ended");
     }

@@ -32,10 +32,14 @@ pub enum ClientError {
 impl From<FrameError> for ClientError {
     fn from(error: FrameError) -> Self {
         let refusal = match error {
-            FrameError::TooShort => Refusal::fatal(SqlState::PROTOCOL_VIOLATION, "invalid message length"),
+            FrameError::TooShort => {
+                Refusal::fatal(SqlState::PROTOCOL_VIOLATION, "invalid message length")
+            }
             FrameError::TooLong { length, limit } => Refusal::fatal(
                 SqlState::PROTOCOL_VIOLATION,
-                format!("a message of {length} bytes is larger than the proxy's limit of {limit} bytes"),
+                format!(
+                    "a message of {length} bytes is larger than the proxy's limit of {limit} bytes"
+                ),
             )
             .hint("Raise limits.max_message_size, or send the data with COPY"),
         };
@@ -45,7 +49,10 @@ impl From<FrameError> for ClientError {
 
 impl From<MessageError> for ClientError {
     fn from(error: MessageError) -> Self {
-        Self::Protocol(Refusal::fatal(SqlState::PROTOCOL_VIOLATION, error.to_string()))
+        Self::Protocol(Refusal::fatal(
+            SqlState::PROTOCOL_VIOLATION,
+            error.to_string(),
+        ))
     }
 }
 
@@ -62,7 +69,13 @@ pub struct Client {
 impl Client {
     /// Over a stream that is past authentication. `limit` is the largest message in bytes.
     pub fn new(stream: Box<dyn Duplex>, limit: usize) -> Self {
-        Self { stream, input: BytesMut::new(), out: BytesMut::new(), limit, gone: false }
+        Self {
+            stream,
+            input: BytesMut::new(),
+            out: BytesMut::new(),
+            limit,
+            gone: false,
+        }
     }
 
     /// A message that is there already.
@@ -108,7 +121,11 @@ impl Client {
 
     /// Writes what waits if it is much: this is where a slow reader slows the upstream down.
     pub async fn flush_if_much(&mut self) -> Result<(), ClientError> {
-        if self.out.len() >= WRITE { self.flush().await } else { Ok(()) }
+        if self.out.len() >= WRITE {
+            self.flush().await
+        } else {
+            Ok(())
+        }
     }
 
     /// The client is gone: what would be written is dropped.

@@ -65,8 +65,13 @@ impl Session {
             None => false,
         };
         let view = self.planned.as_ref().map_or(&self.view, |(_, view)| view);
-        let waits = view.block.is_none() && (!view.notifications.is_empty() || view.listens != self.listening);
-        if open || waits { self.plan_commit().await } else { Ok(()) }
+        let waits = view.block.is_none()
+            && (!view.notifications.is_empty() || view.listens != self.listening);
+        if open || waits {
+            self.plan_commit().await
+        } else {
+            Ok(())
+        }
     }
 
     async fn push_commit_work(&mut self) -> Result<(), Stop> {
@@ -74,7 +79,11 @@ impl Session {
         let (changed, closes, temporary) = match &self.planned {
             Some((machine, view)) => (
                 machine.changed_by(id),
-                view.cursors.values().filter(|c| !c.hold).map(|c| c.upstream.clone()).collect::<Vec<_>>(),
+                view.cursors
+                    .values()
+                    .filter(|c| !c.hold)
+                    .map(|c| c.upstream.clone())
+                    .collect::<Vec<_>>(),
                 view.on_commit.clone(),
             ),
             None => return Ok(()),
@@ -124,8 +133,12 @@ impl Session {
 
     /// The client's portals end with its transaction.
     pub(super) fn close_portals(&mut self) -> Result<(), Stop> {
-        let names: Vec<Bytes> =
-            self.portals.drain().map(|(_, portal)| portal.upstream).filter(|name| !name.is_empty()).collect();
+        let names: Vec<Bytes> = self
+            .portals
+            .drain()
+            .map(|(_, portal)| portal.upstream)
+            .filter(|name| !name.is_empty())
+            .collect();
         if names.is_empty() || self.floor.is_none() {
             return Ok(());
         }

@@ -16,7 +16,9 @@ impl Session {
     pub(super) async fn copy_in(&mut self) -> Result<(), Stop> {
         self.client.flush().await?;
         loop {
-            let Some(floor) = &mut self.floor else { return Err(Stop::Ended(EndReason::UpstreamLost)) };
+            let Some(floor) = &mut self.floor else {
+                return Err(Stop::Ended(EndReason::UpstreamLost));
+            };
             let link = &mut floor.world()?.link;
             if answered(&link.input) {
                 // The upstream has given up: its error comes next, and what the client still sends is
@@ -48,12 +50,17 @@ impl Session {
                 Frontend::Flush | Frontend::Sync => {}
                 Frontend::Terminate => return Err(super::ClientError::Gone.into()),
                 _ => {
-                    frontend::copy_fail(&mut link.out, b"unexpected message during COPY from stdin");
+                    frontend::copy_fail(
+                        &mut link.out,
+                        b"unexpected message during COPY from stdin",
+                    );
                     break;
                 }
             }
             if link.out.len() >= PENDING {
-                link.drain().await.map_err(|error| Stop::Ended(end_reason(&error)))?;
+                link.drain()
+                    .await
+                    .map_err(|error| Stop::Ended(end_reason(&error)))?;
             }
         }
         frontend::flush(&mut self.world()?.link.out);

@@ -41,7 +41,10 @@ impl Session {
                 self.emit_tag("RESET");
             }
             Kind::Discard(what) => self.discard(*what).await?,
-            Kind::Deallocate(name) => self.deallocate(name.as_ref().map(|n| n.value.as_str())).await?,
+            Kind::Deallocate(name) => {
+                self.deallocate(name.as_ref().map(|n| n.value.as_str()))
+                    .await?
+            }
             Kind::Close(None) => {
                 self.close_all_cursors().await?;
                 self.emit_tag("CLOSE CURSOR ALL");
@@ -73,12 +76,18 @@ impl Session {
             }
             Kind::SetConstraints { deferred, .. } => self.set_constraints(*deferred).await?,
             Kind::Vacuum => {
-                let notice = Refusal::notice("VACUUM does nothing in a sandbox: nothing of it is ever committed");
+                let notice = Refusal::notice(
+                    "VACUUM does nothing in a sandbox: nothing of it is ever committed",
+                );
                 self.emit(|out| backend::refusal(out, &notice));
                 self.emit_tag("VACUUM");
             }
             _ => {
-                return Err(Refusal::error(SqlState::FEATURE_NOT_SUPPORTED, "this statement is not supported in a sandbox").into());
+                return Err(Refusal::error(
+                    SqlState::FEATURE_NOT_SUPPORTED,
+                    "this statement is not supported in a sandbox",
+                )
+                .into());
             }
         }
         Ok(())
@@ -105,18 +114,29 @@ impl Session {
                 .to_owned(),
             "transaction_read_only" => on(view.is_read_only()),
             "default_transaction_read_only" => on(view.characteristics.read_only.unwrap_or(false)),
-            "transaction_deferrable" => on(view.block.as_ref().is_some_and(|block| block.deferrable)),
-            "default_transaction_deferrable" => on(view.characteristics.deferrable.unwrap_or(false)),
+            "transaction_deferrable" => {
+                on(view.block.as_ref().is_some_and(|block| block.deferrable))
+            }
+            "default_transaction_deferrable" => {
+                on(view.characteristics.deferrable.unwrap_or(false))
+            }
             "in_hot_standby" => on(false),
-            _ => self.idle_limits.get(name).cloned().unwrap_or_else(|| "0".to_owned()),
+            _ => self
+                .idle_limits
+                .get(name)
+                .cloned()
+                .unwrap_or_else(|| "0".to_owned()),
         }
     }
 
     pub(super) fn set_virtual(&mut self, name: &str, value: &SetValue) -> Result<(), Stop> {
         use crate::sql::statement::{IsolationLevel, Modes};
         let invalid = |value: &str| -> Stop {
-            Refusal::error(SqlState::INVALID_PARAMETER_VALUE, format!("invalid value for parameter \"{name}\": \"{value}\""))
-                .into()
+            Refusal::error(
+                SqlState::INVALID_PARAMETER_VALUE,
+                format!("invalid value for parameter \"{name}\": \"{value}\""),
+            )
+            .into()
         };
         let text = match value {
             SetValue::Single(value) => Some(value.to_lowercase()),
@@ -137,13 +157,22 @@ impl Session {
         };
         match name {
             "transaction_isolation" => {
-                return self.set_transaction(Modes { isolation: Some(isolation(&text)?), ..Modes::default() });
+                return self.set_transaction(Modes {
+                    isolation: Some(isolation(&text)?),
+                    ..Modes::default()
+                });
             }
             "transaction_read_only" => {
-                return self.set_transaction(Modes { read_only: Some(boolean(&text)?), ..Modes::default() });
+                return self.set_transaction(Modes {
+                    read_only: Some(boolean(&text)?),
+                    ..Modes::default()
+                });
             }
             "transaction_deferrable" => {
-                return self.set_transaction(Modes { deferrable: Some(boolean(&text)?), ..Modes::default() });
+                return self.set_transaction(Modes {
+                    deferrable: Some(boolean(&text)?),
+                    ..Modes::default()
+                });
             }
             "default_transaction_isolation" => {
                 self.plan_view().characteristics.isolation = Some(isolation(&text)?);
@@ -160,7 +189,11 @@ impl Session {
                     .into());
             }
             name if name.starts_with("devinprod.") => {
-                return Err(Refusal::error(SqlState::INSUFFICIENT_PRIVILEGE, format!("parameter \"{name}\" belongs to devinprod")).into());
+                return Err(Refusal::error(
+                    SqlState::INSUFFICIENT_PRIVILEGE,
+                    format!("parameter \"{name}\" belongs to devinprod"),
+                )
+                .into());
             }
             name => {
                 let value = text.unwrap_or_else(|| "0".to_owned());
@@ -195,7 +228,9 @@ impl Session {
             Discard::Plans => self.emit_tag("DISCARD PLANS"),
             Discard::Sequences => self.emit_tag("DISCARD SEQUENCES"),
             Discard::Temp => {
-                let notice = Refusal::notice("DISCARD TEMP is left out: temporary tables are shared by the clients of a sandbox");
+                let notice = Refusal::notice(
+                    "DISCARD TEMP is left out: temporary tables are shared by the clients of a sandbox",
+                );
                 self.emit(|out| backend::refusal(out, &notice));
                 self.emit_tag("DISCARD TEMP");
             }
@@ -244,7 +279,10 @@ impl Session {
     /// SET CONSTRAINTS ALL: by name, because ALL would fire the guard.
     async fn set_constraints(&mut self, deferred: bool) -> Result<(), Stop> {
         if self.plan_view().block.is_none() && !self.implicit_block {
-            self.warn(SqlState::NO_ACTIVE_SQL_TRANSACTION, "SET CONSTRAINTS can only be used in transaction blocks");
+            self.warn(
+                SqlState::NO_ACTIVE_SQL_TRANSACTION,
+                "SET CONSTRAINTS can only be used in transaction blocks",
+            );
             self.emit_tag("SET CONSTRAINTS");
             return Ok(());
         }
@@ -257,8 +295,11 @@ impl Session {
         }
         let names = self.world()?.catalog.deferrable();
         if !names.is_empty() {
-            let command =
-                if deferred { Command::DeferConstraints(names) } else { Command::CheckConstraints(names) };
+            let command = if deferred {
+                Command::DeferConstraints(names)
+            } else {
+                Command::CheckConstraints(names)
+            };
             self.push_own(&command, Own::Nothing)?;
         }
         self.push_advance();
@@ -269,7 +310,10 @@ impl Session {
     /// The rows of an advisory call wait until the proxy has locked.
     pub(super) async fn advisory(&mut self, call: Call) -> Result<(), Stop> {
         self.captured = None;
-        self.queue.push_back(Expect::Execute { rows: Rows::Hold, complete: Complete::Hold(None) });
+        self.queue.push_back(Expect::Execute {
+            rows: Rows::Hold,
+            complete: Complete::Hold(None),
+        });
         self.push_origin(None);
         self.push_own(&Command::Show(ADVISORY.to_owned()), Own::Advisory)?;
         self.push_advance();
@@ -288,14 +332,32 @@ impl Session {
                 let had = self.sandbox.advisory.unlock(self.id, key, shared);
                 if !had {
                     let name = if shared { "ShareLock" } else { "ExclusiveLock" };
-                    self.warn(SqlState::WARNING, &format!("you don't own a lock of type {name}"));
+                    self.warn(
+                        SqlState::WARNING,
+                        &format!("you don't own a lock of type {name}"),
+                    );
                 }
                 had
             }
-            (Call::Lock { no_wait: true, transaction, shared }, Some(key)) => {
-                self.sandbox.advisory.try_lock(self.id, key, transaction, shared)
-            }
-            (Call::Lock { no_wait: false, transaction, shared }, Some(key)) => {
+            (
+                Call::Lock {
+                    no_wait: true,
+                    transaction,
+                    shared,
+                },
+                Some(key),
+            ) => self
+                .sandbox
+                .advisory
+                .try_lock(self.id, key, transaction, shared),
+            (
+                Call::Lock {
+                    no_wait: false,
+                    transaction,
+                    shared,
+                },
+                Some(key),
+            ) => {
                 self.wait_for_advisory(key, transaction, shared).await?;
                 true
             }
@@ -308,7 +370,12 @@ impl Session {
     }
 
     /// Waits without the floor, so that the holder can give the lock back.
-    async fn wait_for_advisory(&mut self, key: Key, transaction: bool, shared: bool) -> Result<(), Stop> {
+    async fn wait_for_advisory(
+        &mut self,
+        key: Key,
+        transaction: bool,
+        shared: bool,
+    ) -> Result<(), Stop> {
         let sandbox = self.sandbox.clone();
         if sandbox.advisory.try_lock(self.id, key, transaction, shared) {
             return Ok(());
@@ -339,9 +406,16 @@ impl Session {
 
     /// What pg_notify was given waits for the end of the transaction.
     pub(super) fn notify_call(&mut self, hold: bool) -> Result<(), Stop> {
-        let complete = if hold { Complete::Hold(None) } else { Complete::Forward };
+        let complete = if hold {
+            Complete::Hold(None)
+        } else {
+            Complete::Forward
+        };
         self.open_portal = true;
-        self.queue.push_back(Expect::Execute { rows: Rows::Forward, complete });
+        self.queue.push_back(Expect::Execute {
+            rows: Rows::Forward,
+            complete,
+        });
         self.push_origin(None);
         self.push_own(&Command::Show(NOTIFY.to_owned()), Own::Notify)?;
         self.push_advance();
@@ -366,7 +440,11 @@ impl Session {
             Kind::Execute { name } => {
                 let target = self.find_statement(&Bytes::copy_from_slice(name.value.as_bytes()))?;
                 if matches!(target.source, Source::Emulated) {
-                    return Err(Refusal::error(SqlState::FEATURE_NOT_SUPPORTED, "this prepared statement can only be run by the extended protocol").into());
+                    return Err(Refusal::error(
+                        SqlState::FEATURE_NOT_SUPPORTED,
+                        "this prepared statement can only be run by the extended protocol",
+                    )
+                    .into());
                 }
                 let upstream = String::from_utf8_lossy(&target.upstream).into_owned();
                 Ok(vec![Edit::new(name.span.clone(), identifier(&upstream))])
@@ -392,7 +470,9 @@ impl Session {
 
     /// How a plan is forwarded; an EXECUTE as what it executes.
     pub(super) fn effective_forward(&self, plan: &Plan) -> Option<Forward> {
-        let Kind::Execute { name } = &plan.statement.kind else { return plan.forward().cloned() };
+        let Kind::Execute { name } = &plan.statement.kind else {
+            return plan.forward().cloned();
+        };
         let target = self.statements.get(name.value.as_bytes())?;
         match &target.plan.statement.kind {
             Kind::Prepare { body, .. } => {

@@ -3,8 +3,8 @@
 
 use super::expect::{Complete, Expect, Own, Rows};
 use super::{ClientError, Session, Stop, end_reason};
-use crate::error::{Refusal, SqlState};
 use crate::audit::EndReason;
+use crate::error::{Refusal, SqlState};
 use crate::upstream::link::LinkError;
 use crate::wire::backend::{self, Fields, Status};
 use crate::wire::frame::{self, HEADER};
@@ -88,14 +88,21 @@ impl Session {
         if self.row_remaining > 0 {
             return Ok(self.pass_row());
         }
-        let front_forwards_rows =
-            matches!(self.queue.front(), Some(Expect::Execute { rows: Rows::Forward, .. }));
+        let front_forwards_rows = matches!(
+            self.queue.front(),
+            Some(Expect::Execute {
+                rows: Rows::Forward,
+                ..
+            })
+        );
         let world = match &mut self.floor {
             Some(floor) => floor.world()?,
             None => return Err(Stop::Ended(EndReason::UpstreamLost)),
         };
         let link = &mut world.link;
-        let Some(header) = frame::peek(&link.input).map_err(|_| Stop::Ended(EndReason::UpstreamLost))? else {
+        let Some(header) =
+            frame::peek(&link.input).map_err(|_| Stop::Ended(EndReason::UpstreamLost))?
+        else {
             return Ok(false);
         };
         if matches!(header.tag, b'D' | b'd') && front_forwards_rows {
@@ -113,7 +120,9 @@ impl Session {
     /// A row goes on as it is; one that is larger than the buffer piece by piece. False when more must be
     /// read first.
     fn pass_row(&mut self) -> bool {
-        let Some(Ok(world)) = self.floor.as_mut().map(|floor| floor.world()) else { return false };
+        let Some(Ok(world)) = self.floor.as_mut().map(|floor| floor.world()) else {
+            return false;
+        };
         let input = &mut world.link.input;
         let n = self.row_remaining.min(input.len());
         if let Some(bytes) = input.get(..n) {
@@ -126,7 +135,9 @@ impl Session {
 
     async fn wait_for_upstream(&mut self) -> Result<(), Stop> {
         let watching = self.lock_watch.is_some();
-        let Some(floor) = &mut self.floor else { return Err(Stop::Ended(EndReason::UpstreamLost)) };
+        let Some(floor) = &mut self.floor else {
+            return Err(Stop::Ended(EndReason::UpstreamLost));
+        };
         let link = &mut floor.world()?.link;
         let result = if watching {
             link.progress().await
@@ -181,7 +192,12 @@ impl Session {
                 self.client.out.extend_from_slice(&message);
                 self.queue.pop_front();
             }
-            (Some(Expect::Execute { rows: Rows::Hold, .. }), b'D') => self.held.extend_from_slice(&message),
+            (
+                Some(Expect::Execute {
+                    rows: Rows::Hold, ..
+                }),
+                b'D',
+            ) => self.held.extend_from_slice(&message),
             (Some(Expect::Execute { complete, .. }), b'C') => {
                 match *complete {
                     Complete::Forward => self.client.out.extend_from_slice(&message),
@@ -195,7 +211,9 @@ impl Session {
                 self.client.out.extend_from_slice(&message);
                 self.queue.pop_front();
             }
-            (Some(Expect::Execute { .. }), b'H' | b'c') => self.client.out.extend_from_slice(&message),
+            (Some(Expect::Execute { .. }), b'H' | b'c') => {
+                self.client.out.extend_from_slice(&message)
+            }
             (Some(Expect::Execute { .. }), b'G') => {
                 self.client.out.extend_from_slice(&message);
                 self.copy_in().await?;
@@ -276,7 +294,9 @@ impl Session {
 
     /// Clients whose acknowledged work has just been undone are told, and so is this one.
     fn tell_lost(&mut self) {
-        let Some(Ok(world)) = self.floor.as_mut().map(|floor| floor.world()) else { return };
+        let Some(Ok(world)) = self.floor.as_mut().map(|floor| floor.world()) else {
+            return;
+        };
         let lost = world.machine.take_lost();
         if let Some((machine, _)) = &mut self.planned {
             machine.take_lost();
@@ -293,11 +313,19 @@ impl Session {
     }
 
     fn on_parameter_status(&mut self, message: &[u8]) {
-        let mut fields = message.get(HEADER..).unwrap_or_default().split(|byte| *byte == 0);
-        let (Some(name), Some(value)) = (fields.next(), fields.next()) else { return };
+        let mut fields = message
+            .get(HEADER..)
+            .unwrap_or_default()
+            .split(|byte| *byte == 0);
+        let (Some(name), Some(value)) = (fields.next(), fields.next()) else {
+            return;
+        };
         let name = String::from_utf8_lossy(name).into_owned();
         let value = String::from_utf8_lossy(value).into_owned();
-        if matches!(name.as_str(), "in_hot_standby" | "default_transaction_read_only") {
+        if matches!(
+            name.as_str(),
+            "in_hot_standby" | "default_transaction_read_only"
+        ) {
             return;
         }
         if self.reported.get(&name) != Some(&value) {
@@ -308,7 +336,8 @@ impl Session {
 
     fn on_own_row(&mut self, own: Own, message: BytesMut) {
         let body = message.get(HEADER..).unwrap_or_default();
-        let value = backend::first_column(body).map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+        let value =
+            backend::first_column(body).map(|bytes| String::from_utf8_lossy(bytes).into_owned());
         match own {
             Own::Nothing => {}
             Own::Reported(name) => {
@@ -344,8 +373,14 @@ impl Session {
 
     fn on_notify(&mut self, hex: String) {
         let decode = |hex: &str| -> String {
-            let digits: Vec<u8> = hex.bytes().filter_map(|b| char::from(b).to_digit(16).map(|d| d as u8)).collect();
-            let bytes: Vec<u8> = digits.chunks_exact(2).map(|pair| pair.iter().fold(0, |acc, d| acc * 16 + d)).collect();
+            let digits: Vec<u8> = hex
+                .bytes()
+                .filter_map(|b| char::from(b).to_digit(16).map(|d| d as u8))
+                .collect();
+            let bytes: Vec<u8> = digits
+                .chunks_exact(2)
+                .map(|pair| pair.iter().fold(0, |acc, d| acc * 16 + d))
+                .collect();
             String::from_utf8_lossy(&bytes).into_owned()
         };
         let (channel, payload) = hex.split_once(',').unwrap_or((&hex, ""));
@@ -359,7 +394,10 @@ impl Session {
     }
 
     /// Applies to what is reached and to all that is planned what could not be known before.
-    fn each_state(&mut self, mut change: impl FnMut(&mut crate::sandbox::machine::Machine, &mut crate::sandbox::view::View)) {
+    fn each_state(
+        &mut self,
+        mut change: impl FnMut(&mut crate::sandbox::machine::Machine, &mut crate::sandbox::view::View),
+    ) {
         if let Some(Ok(world)) = self.floor.as_mut().map(|floor| floor.world()) {
             change(&mut world.machine, &mut self.view);
         }
@@ -412,7 +450,10 @@ impl Session {
         let mut body = message;
         body.advance(HEADER);
         let mut fields = Fields::parse(body.freeze());
-        if matches!(fields.get(b'V').or_else(|| fields.get(b'S')), Some(b"FATAL" | b"PANIC")) {
+        if matches!(
+            fields.get(b'V').or_else(|| fields.get(b'S')),
+            Some(b"FATAL" | b"PANIC")
+        ) {
             tracing::warn!(code = %fields.text(b'C'), "the upstream ended a sandbox's connection");
             return Err(Stop::Ended(EndReason::UpstreamLost));
         }
@@ -480,7 +521,10 @@ impl Session {
                 changed = changed.replace(&cursor.upstream, name);
             }
             for (name, prepared) in statements {
-                if let (Ok(name), Ok(upstream)) = (std::str::from_utf8(name), std::str::from_utf8(&prepared.upstream)) {
+                if let (Ok(name), Ok(upstream)) = (
+                    std::str::from_utf8(name),
+                    std::str::from_utf8(&prepared.upstream),
+                ) {
                     if !upstream.is_empty() {
                         changed = changed.replace(upstream, name);
                     }
@@ -504,7 +548,12 @@ impl Session {
             }
             _ => {}
         }
-        if own && !matches!(code.as_str(), "23503" | "23505" | "23514" | "23P01" | "23502") {
+        if own
+            && !matches!(
+                code.as_str(),
+                "23503" | "23505" | "23514" | "23P01" | "23502"
+            )
+        {
             fields.append(b'W', "devinprod, on behalf of the statement");
         }
     }
@@ -547,9 +596,12 @@ impl Session {
     }
 
     pub(super) async fn refuse_function_call(&mut self) -> Result<(), Stop> {
-        let refusal = Refusal::error(SqlState::FEATURE_NOT_SUPPORTED, "the FunctionCall message is not supported by devinprod")
-            .detail("It calls a function by its OID, past all that reads SQL")
-            .hint("Call the function in a SELECT");
+        let refusal = Refusal::error(
+            SqlState::FEATURE_NOT_SUPPORTED,
+            "the FunctionCall message is not supported by devinprod",
+        )
+        .detail("It calls a function by its OID, past all that reads SQL")
+        .hint("Call the function in a SELECT");
         Err(refusal.into())
     }
 
@@ -558,7 +610,8 @@ impl Session {
         if self.queue.is_empty() {
             self.client.out.extend_from_slice(bytes);
         } else {
-            self.queue.push_back(Expect::Emit(Bytes::from_static(bytes)));
+            self.queue
+                .push_back(Expect::Emit(Bytes::from_static(bytes)));
         }
     }
 }

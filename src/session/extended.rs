@@ -17,9 +17,19 @@ impl Session {
     pub(super) async fn extended(&mut self, message: Frontend) -> Result<(), Stop> {
         match message {
             Frontend::Parse { name, text, types } => self.parse(name, &text, types).await,
-            Frontend::Bind { portal, statement, tail } => self.bind(portal, &statement, tail).await,
-            Frontend::Describe { target: Target::Statement, name } => self.describe_statement(&name).await,
-            Frontend::Describe { target: Target::Portal, name } => self.describe_portal(&name).await,
+            Frontend::Bind {
+                portal,
+                statement,
+                tail,
+            } => self.bind(portal, &statement, tail).await,
+            Frontend::Describe {
+                target: Target::Statement,
+                name,
+            } => self.describe_statement(&name).await,
+            Frontend::Describe {
+                target: Target::Portal,
+                name,
+            } => self.describe_portal(&name).await,
             Frontend::Execute { portal, max_rows } => self.execute(&portal, max_rows).await,
             Frontend::Close { target, name } => self.close(target, &name).await,
             _ => Ok(()),
@@ -68,7 +78,10 @@ impl Session {
         name: &Bytes,
         types: Bytes,
     ) -> Result<Arc<Prepared>, Stop> {
-        let sent = matches!(plan.action, Action::Forward(_) | Action::Advisory(_) | Action::NotifyCall);
+        let sent = matches!(
+            plan.action,
+            Action::Forward(_) | Action::Advisory(_) | Action::NotifyCall
+        );
         if sent {
             self.enter(plan).await?;
         }
@@ -89,23 +102,41 @@ impl Session {
                 }));
             }
         };
-        if let (Kind::Prepare { name, .. }, Source::Parse { text, .. }) = (&plan.statement.kind, &source) {
-            let origin = Arc::new(Origin { sendable: sendable.clone(), offset: 0 });
+        if let (Kind::Prepare { name, .. }, Source::Parse { text, .. }) =
+            (&plan.statement.kind, &source)
+        {
+            let origin = Arc::new(Origin {
+                sendable: sendable.clone(),
+                offset: 0,
+            });
             self.register_sql_prepare(plan, name.value.clone(), text, &origin);
         }
-        let upstream = if name.is_empty() { Bytes::new() } else { self.fresh_name("s").into() };
+        let upstream = if name.is_empty() {
+            Bytes::new()
+        } else {
+            self.fresh_name("s").into()
+        };
         Ok(Arc::new(Prepared {
             id: next_id(),
             plan: plan.clone(),
             upstream,
             now,
             source,
-            origin: Some(Arc::new(Origin { sendable, offset: 0 })),
+            origin: Some(Arc::new(Origin {
+                sendable,
+                offset: 0,
+            })),
         }))
     }
 
-    fn write_parse(&mut self, prepared: &Arc<Prepared>, registers: Option<Bytes>) -> Result<(), Stop> {
-        let Source::Parse { text, types } = &prepared.source else { return Ok(()) };
+    fn write_parse(
+        &mut self,
+        prepared: &Arc<Prepared>,
+        registers: Option<Bytes>,
+    ) -> Result<(), Stop> {
+        let Source::Parse { text, types } = &prepared.source else {
+            return Ok(());
+        };
         self.push_origin(prepared.origin.clone());
         let link = &mut self.world()?.link;
         if prepared.upstream.is_empty() {
@@ -114,26 +145,34 @@ impl Session {
             link.prepared.insert(prepared.id);
         }
         frontend::parse(&mut link.out, &prepared.upstream, text, types);
-        self.queue.push_back(Expect::Parse { forward: registers.is_some(), id: prepared.id, registers });
+        self.queue.push_back(Expect::Parse {
+            forward: registers.is_some(),
+            id: prepared.id,
+            registers,
+        });
         Ok(())
     }
 
-    async fn bind(
-        &mut self,
-        name: Bytes,
-        statement: &Bytes,
-        tail: Bytes,
-    ) -> Result<(), Stop> {
+    async fn bind(&mut self, name: Bytes, statement: &Bytes, tail: Bytes) -> Result<(), Stop> {
         let prepared = self.find_statement(statement)?;
         if !name.is_empty() && self.portals.contains_key(&name) {
             let name = String::from_utf8_lossy(&name);
-            return Err(Refusal::error(SqlState::DUPLICATE_CURSOR, format!("cursor \"{name}\" already exists")).into());
+            return Err(Refusal::error(
+                SqlState::DUPLICATE_CURSOR,
+                format!("cursor \"{name}\" already exists"),
+            )
+            .into());
         }
         self.check_runnable(&prepared.plan)?;
-        let mut portal = Portal { prepared: prepared.clone(), tail, upstream: Bytes::new() };
+        let mut portal = Portal {
+            prepared: prepared.clone(),
+            tail,
+            upstream: Bytes::new(),
+        };
         if matches!(prepared.source, Source::Emulated) {
             if frontend::bind_values(&portal.tail) != Some(0) {
-                let message = "bind message supplies parameters, but the prepared statement requires 0";
+                let message =
+                    "bind message supplies parameters, but the prepared statement requires 0";
                 return Err(Refusal::error(SqlState::PROTOCOL_VIOLATION, message).into());
             }
             self.emit_bytes(BIND_COMPLETE);
@@ -153,7 +192,12 @@ impl Session {
             portal.upstream = self.fresh_name("p").into();
         }
         let link = &mut self.world()?.link;
-        frontend::bind(&mut link.out, &portal.upstream, &prepared.upstream, &portal.tail);
+        frontend::bind(
+            &mut link.out,
+            &portal.upstream,
+            &prepared.upstream,
+            &portal.tail,
+        );
         self.queue.push_back(Expect::Bind { forward: true });
         if let Some(old) = self.portals.insert(name, portal) {
             self.close_upstream_portal(&old.upstream)?;
@@ -171,7 +215,11 @@ impl Session {
         self.enter(&prepared.plan).await?;
         self.push_origin(prepared.origin.clone());
         self.ensure_prepared(&prepared)?;
-        frontend::describe(&mut self.world()?.link.out, Target::Statement, &prepared.upstream);
+        frontend::describe(
+            &mut self.world()?.link.out,
+            Target::Statement,
+            &prepared.upstream,
+        );
         self.queue.push_back(Expect::Describe { no_data: true });
         Ok(())
     }
@@ -185,7 +233,11 @@ impl Session {
         }
         self.enter(&portal.prepared.plan).await?;
         self.push_origin(portal.prepared.origin.clone());
-        frontend::describe(&mut self.world()?.link.out, Target::Portal, &portal.upstream);
+        frontend::describe(
+            &mut self.world()?.link.out,
+            Target::Portal,
+            &portal.upstream,
+        );
         self.queue.push_back(Expect::Describe { no_data: true });
         Ok(())
     }
@@ -229,7 +281,10 @@ impl Session {
                     let notice = notice.clone();
                     self.emit(|out| backend::refusal(out, &notice));
                 }
-                self.queue.push_back(Expect::Execute { rows: Rows::Forward, complete });
+                self.queue.push_back(Expect::Execute {
+                    rows: Rows::Forward,
+                    complete,
+                });
                 if matches!(plan.statement.kind, Kind::Copy(Copy::FromStdin)) {
                     self.exchange(false).await?;
                     if self.skipping {
@@ -290,7 +345,10 @@ impl Session {
             let message = if name.is_empty() {
                 "unnamed prepared statement does not exist".to_owned()
             } else {
-                format!("prepared statement \"{}\" does not exist", String::from_utf8_lossy(name))
+                format!(
+                    "prepared statement \"{}\" does not exist",
+                    String::from_utf8_lossy(name)
+                )
             };
             Refusal::error(SqlState::INVALID_SQL_STATEMENT_NAME, message).into()
         })
@@ -298,20 +356,28 @@ impl Session {
 
     fn find_portal(&self, name: &Bytes) -> Result<Portal, Stop> {
         self.portals.get(name).cloned().ok_or_else(|| {
-            let message = format!("portal \"{}\" does not exist", String::from_utf8_lossy(name));
+            let message = format!(
+                "portal \"{}\" does not exist",
+                String::from_utf8_lossy(name)
+            );
             Refusal::error(SqlState::INVALID_CURSOR_NAME, message).into()
         })
     }
 
     /// What Postgres would refuse before it looks at anything else.
     pub(super) fn check_runnable(&mut self, plan: &Plan) -> Result<(), Stop> {
-        let in_failed_block = self.plan_view().block.as_ref().is_some_and(|block| block.failed);
+        let in_failed_block = self
+            .plan_view()
+            .block
+            .as_ref()
+            .is_some_and(|block| block.failed);
         if let Action::Refuse(refusal) = &plan.action {
             if !in_failed_block || refusal.sqlstate == SqlState::SYNTAX_ERROR {
                 return Err(refusal.clone().into());
             }
         }
-        let ends_block = matches!(&plan.statement.kind, Kind::Empty) || super::transaction::runs_in_failed_block(plan);
+        let ends_block = matches!(&plan.statement.kind, Kind::Empty)
+            || super::transaction::runs_in_failed_block(plan);
         if in_failed_block && !ends_block && !self.has_upstream_scope() {
             return Err(super::transaction::failed_block().into());
         }
@@ -333,8 +399,14 @@ fn runs_at_once(portal: &Bytes, rest: &VecDeque<Frontend>) -> bool {
     let mut executed = false;
     for message in rest {
         match message {
-            Frontend::Describe { target: Target::Portal, name } if name == portal && !executed => {}
-            Frontend::Execute { portal: name, max_rows: 0 } if name == portal && !executed => executed = true,
+            Frontend::Describe {
+                target: Target::Portal,
+                name,
+            } if name == portal && !executed => {}
+            Frontend::Execute {
+                portal: name,
+                max_rows: 0,
+            } if name == portal && !executed => executed = true,
             Frontend::Bind { portal: name, .. } if name == portal => return executed,
             Frontend::Sync => return executed,
             _ if executed => {}

@@ -22,18 +22,31 @@ use tokio::sync::Notify;
 const DRAIN: Duration = Duration::from_secs(10);
 
 /// Serves a client that is past authentication until it is gone. `secret` goes into its BackendKeyData.
-pub async fn serve(client: Client, login: Login, context: Arc<Context>, id: ClientId, secret: &[u8], cancelled: Arc<Notify>) {
+pub async fn serve(
+    client: Client,
+    login: Login,
+    context: Arc<Context>,
+    id: ClientId,
+    secret: &[u8],
+    cancelled: Arc<Notify>,
+) {
     let key = Key {
         developer: login.developer.clone(),
         upstream: login.upstream.clone(),
-        name: login.sandbox.clone().unwrap_or_else(|| format!("connection-{id}")),
+        name: login
+            .sandbox
+            .clone()
+            .unwrap_or_else(|| format!("connection-{id}")),
     };
     let mut client = client;
     let sandbox = match context.registry.open(&key).await {
         Ok(sandbox) => sandbox,
         Err(refusal) => {
             context.refused(&login, &key, &refusal);
-            client.tell(&Refusal { severity: crate::error::Severity::Fatal, ..refusal });
+            client.tell(&Refusal {
+                severity: crate::error::Severity::Fatal,
+                ..refusal
+            });
             let _ = client.flush().await;
             return;
         }
@@ -45,13 +58,18 @@ pub async fn serve(client: Client, login: Login, context: Arc<Context>, id: Clie
         let _ = session.client.flush().await;
         return;
     }
-    session.context.client_event(&session.login, EventKind::ClientConnected);
+    session
+        .context
+        .client_event(&session.login, EventKind::ClientConnected);
     let result = match session.welcome(secret).await {
         Ok(()) => session.run().await,
         Err(error) => Err(error),
     };
     if let Err(ClientError::Protocol(refusal)) = &result {
-        session.client.tell(&Refusal { severity: crate::error::Severity::Fatal, ..refusal.clone() });
+        session.client.tell(&Refusal {
+            severity: crate::error::Severity::Fatal,
+            ..refusal.clone()
+        });
         let _ = tokio::time::timeout(Duration::from_secs(1), session.client.flush()).await;
     }
     session.leave().await;
@@ -66,9 +84,14 @@ impl Session {
         sandbox: Arc<Sandbox>,
         cancelled: Arc<Notify>,
     ) -> Self {
-        let settings = login.settings.iter().filter(|(name, _)| !crate::plan::is_virtual_setting(name));
+        let settings = login
+            .settings
+            .iter()
+            .filter(|(name, _)| !crate::plan::is_virtual_setting(name));
         let view = View {
-            settings: ClientSettings::from_startup(settings.map(|(k, v)| (k.clone(), v.clone())).collect()),
+            settings: ClientSettings::from_startup(
+                settings.map(|(k, v)| (k.clone(), v.clone())).collect(),
+            ),
             ..View::default()
         };
         Self {
@@ -77,7 +100,11 @@ impl Session {
             client,
             context,
             sandbox,
-            asking: Asking { client: id, may_overlap: true, cancelled },
+            asking: Asking {
+                client: id,
+                may_overlap: true,
+                cancelled,
+            },
             mailbox: Arc::new(Mailbox::default()),
             view,
             statements: HashMap::new(),
@@ -107,11 +134,19 @@ impl Session {
 
     /// Settings of the startup message that belong to the virtual transaction.
     fn take_virtual_settings(&mut self) -> Result<(), Refusal> {
-        if let Some(refusal) = self.login.settings.get("client_encoding").and_then(|e| crate::plan::unsafe_encoding(e)) {
+        if let Some(refusal) = self
+            .login
+            .settings
+            .get("client_encoding")
+            .and_then(|e| crate::plan::unsafe_encoding(e))
+        {
             return Err(refusal);
         }
         let settings = self.login.settings.clone();
-        for (name, value) in settings.iter().filter(|(name, _)| crate::plan::is_virtual_setting(name)) {
+        for (name, value) in settings
+            .iter()
+            .filter(|(name, _)| crate::plan::is_virtual_setting(name))
+        {
             match self.set_virtual(name, &SetValue::Single(value.clone())) {
                 Ok(()) => {}
                 Err(Stop::Refused(refusal)) => return Err(*refusal),
@@ -138,14 +173,17 @@ impl Session {
     /// From AuthenticationOk to the first ReadyForQuery. The startup's settings are tried on the upstream, so
     /// that a wrong one is refused here, as Postgres does.
     async fn welcome(&mut self, secret: &[u8]) -> Result<(), ClientError> {
-        self.take_virtual_settings().map_err(ClientError::Protocol)?;
+        self.take_virtual_settings()
+            .map_err(ClientError::Protocol)?;
         self.reported = self.sandbox.parameters.clone();
         if !self.view.settings.effective().is_empty() {
             match self.try_settings().await {
                 Ok(()) => {}
                 Err(Stop::Client(error)) => return Err(error),
                 Err(Stop::Refused(refusal)) => return Err(ClientError::Protocol(*refusal)),
-                Err(Stop::Ended(reason)) => return Err(ClientError::Protocol(reason_refusal(reason, &self.sandbox))),
+                Err(Stop::Ended(reason)) => {
+                    return Err(ClientError::Protocol(reason_refusal(reason, &self.sandbox)));
+                }
             }
         }
         self.client.out.clear();
@@ -165,7 +203,12 @@ impl Session {
             let ops = machine.enter(self.id, ScopeKind::Implicit, &wanted, false);
             self.push_ops(ops)?;
         }
-        let reported: Vec<String> = self.reported.keys().filter(|name| wanted.contains_key(&name.to_lowercase())).cloned().collect();
+        let reported: Vec<String> = self
+            .reported
+            .keys()
+            .filter(|name| wanted.contains_key(&name.to_lowercase()))
+            .cloned()
+            .collect();
         for name in reported {
             self.push_own(&Command::Show(name.clone()), Own::Reported(name))?;
         }
@@ -190,7 +233,12 @@ impl Session {
         self.break_off(EndReason::UpstreamLost);
         self.sandbox.detach(self.id);
         let key = self.sandbox.key.clone();
-        self.sandbox = self.context.registry.open(&key).await.map_err(ClientError::Protocol)?;
+        self.sandbox = self
+            .context
+            .registry
+            .open(&key)
+            .await
+            .map_err(ClientError::Protocol)?;
         self.attach().map_err(ClientError::Protocol)?;
         self.portals.clear();
         let view = &mut self.view;
@@ -215,9 +263,12 @@ impl Session {
         }
         let left = self.sandbox.detach(self.id);
         if self.login.sandbox.is_none() && left == 0 {
-            self.context.registry.end(&self.sandbox, EndReason::ConnectionClosed);
+            self.context
+                .registry
+                .end(&self.sandbox, EndReason::ConnectionClosed);
         }
-        self.context.client_event(&self.login, EventKind::ClientDisconnected);
+        self.context
+            .client_event(&self.login, EventKind::ClientDisconnected);
     }
 
     async fn tidy(&mut self) -> Result<(), Stop> {
@@ -225,14 +276,25 @@ impl Session {
             self.drain_upstream().await?;
         }
         let scoped = self.view.block.as_ref().is_some_and(|block| block.queried);
-        let named: Vec<_> = self.statements.values().filter(|p| !p.upstream.is_empty()).cloned().collect();
+        let named: Vec<_> = self
+            .statements
+            .values()
+            .filter(|p| !p.upstream.is_empty())
+            .cloned()
+            .collect();
         if self.floor.is_none() && !scoped && named.is_empty() && self.view.cursors.is_empty() {
             return Ok(());
         }
         self.queue.clear();
         self.planned = None;
         self.take_floor(true).await?;
-        let holds: Vec<_> = self.view.cursors.values().filter(|c| c.hold).map(|c| c.upstream.clone()).collect();
+        let holds: Vec<_> = self
+            .view
+            .cursors
+            .values()
+            .filter(|c| c.hold)
+            .map(|c| c.upstream.clone())
+            .collect();
         let id = self.id;
         let world = self.world()?;
         world.machine.take_evicted(id);
@@ -269,7 +331,11 @@ impl Session {
             // Ends a COPY FROM STDIN; at any other time the server ignores it.
             frontend::copy_fail(&mut self.world()?.link.out, b"the client is gone");
         }
-        if self.queue.iter().any(|e| matches!(e, super::expect::Expect::Sync { .. })) {
+        if self
+            .queue
+            .iter()
+            .any(|e| matches!(e, super::expect::Expect::Sync { .. }))
+        {
             self.finish_exchange().await
         } else {
             self.exchange(true).await

@@ -27,12 +27,12 @@ pub use client::{Client, ClientError};
 pub use leave::serve;
 pub use shared::{Context, Login};
 
+use crate::audit::EndReason;
 use crate::error::{Refusal, SqlState};
 use crate::sandbox::machine::{ClientId, Machine};
 use crate::sandbox::mailbox::{Mail, Mailbox};
 use crate::sandbox::registry::LockWatch;
 use crate::sandbox::view::View;
-use crate::audit::EndReason;
 use crate::sandbox::world::{Asking, Denied, Floor, Sandbox, World, end_refusal};
 use crate::upstream::link::LinkError;
 use crate::wire::backend;
@@ -163,7 +163,9 @@ impl Session {
         let mut bytes = 0;
         while let Some(last) = batch.back() {
             bytes += match last {
-                Frontend::Sync | Frontend::Flush | Frontend::Query(_) | Frontend::Terminate => break,
+                Frontend::Sync | Frontend::Flush | Frontend::Query(_) | Frontend::Terminate => {
+                    break;
+                }
                 Frontend::Parse { text, .. } => text.len(),
                 Frontend::Bind { tail, .. } => tail.len(),
                 _ => 0,
@@ -183,7 +185,10 @@ impl Session {
     async fn batch(&mut self, batch: VecDeque<Frontend>) -> Result<(), ClientError> {
         self.pending = batch;
         while let Some(message) = self.pending.pop_front() {
-            let ends = matches!(message, Frontend::Sync | Frontend::Query(_) | Frontend::FunctionCall);
+            let ends = matches!(
+                message,
+                Frontend::Sync | Frontend::Query(_) | Frontend::FunctionCall
+            );
             if !ends && self.skipping {
                 continue;
             }
@@ -246,7 +251,10 @@ impl Session {
             }
             self.planned = None;
         }
-        let view = self.planned.take().map_or_else(|| self.view.clone(), |(_, view)| view);
+        let view = self
+            .planned
+            .take()
+            .map_or_else(|| self.view.clone(), |(_, view)| view);
         self.planned = Some((world.machine.clone(), view));
         self.floor = Some(floor);
         Ok(())
@@ -295,7 +303,11 @@ impl Session {
     fn deliver_mail(&mut self) {
         for mail in self.mailbox.take() {
             match mail {
-                Mail::Notification { process, channel, payload } => {
+                Mail::Notification {
+                    process,
+                    channel,
+                    payload,
+                } => {
                     backend::notification(&mut self.client.out, process, &channel, &payload);
                 }
                 Mail::Notice(refusal) => self.client.tell(&refusal),
@@ -318,7 +330,8 @@ impl Session {
         if let Some(block) = self.view.block_mut() {
             block.failed = true;
         }
-        self.context.refused(&self.login, &self.sandbox.key, &refusal);
+        self.context
+            .refused(&self.login, &self.sandbox.key, &refusal);
         self.client.tell(&refusal);
         self.skipping = !ends;
         if ends {
@@ -338,7 +351,11 @@ impl Session {
     }
 
     fn idle_setting(&self) -> &'static str {
-        if self.in_block() { "idle_in_transaction_session_timeout" } else { "idle_session_timeout" }
+        if self.in_block() {
+            "idle_in_transaction_session_timeout"
+        } else {
+            "idle_session_timeout"
+        }
     }
 
     fn idle_refusal(&self) -> Refusal {
@@ -348,7 +365,10 @@ impl Session {
                 "terminating connection due to idle-in-transaction timeout",
             )
         } else {
-            Refusal::fatal(SqlState::IDLE_SESSION_TIMEOUT, "terminating connection due to idle-session timeout")
+            Refusal::fatal(
+                SqlState::IDLE_SESSION_TIMEOUT,
+                "terminating connection due to idle-session timeout",
+            )
         }
     }
 }

@@ -82,7 +82,10 @@ impl TextEncoding {
     pub fn decode(bytes: &[u8]) -> (String, Self) {
         match std::str::from_utf8(bytes) {
             Ok(text) => (text.to_owned(), Self::Utf8),
-            Err(_) => (bytes.iter().map(|byte| char::from(*byte)).collect(), Self::Bytes),
+            Err(_) => (
+                bytes.iter().map(|byte| char::from(*byte)).collect(),
+                Self::Bytes,
+            ),
         }
     }
 
@@ -90,7 +93,10 @@ impl TextEncoding {
     pub fn bytes(self, text: &str) -> Vec<u8> {
         match self {
             Self::Utf8 => text.as_bytes().to_vec(),
-            Self::Bytes => text.chars().map(|c| u8::try_from(u32::from(c)).unwrap_or(b'?')).collect(),
+            Self::Bytes => text
+                .chars()
+                .map(|c| u8::try_from(u32::from(c)).unwrap_or(b'?'))
+                .collect(),
         }
     }
 }
@@ -101,7 +107,11 @@ mod tests {
 
     #[test]
     fn any_bytes_come_back_as_they_were() {
-        for bytes in [&b"SELECT 'a'"[..], "SELECT 'é'".as_bytes(), b"SELECT '\xe9\xff'"] {
+        for bytes in [
+            &b"SELECT 'a'"[..],
+            "SELECT 'é'".as_bytes(),
+            b"SELECT '\xe9\xff'",
+        ] {
             let (text, encoding) = TextEncoding::decode(bytes);
             assert_eq!(encoding.bytes(&text), bytes);
         }

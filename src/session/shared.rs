@@ -30,7 +30,9 @@ pub struct Login {
 impl Login {
     /// `application_name`, if it was given.
     pub fn application(&self) -> &str {
-        self.settings.get("application_name").map_or("", String::as_str)
+        self.settings
+            .get("application_name")
+            .map_or("", String::as_str)
     }
 }
 
@@ -72,7 +74,10 @@ impl Context {
     /// Records that a client came or went.
     pub fn client_event(&self, login: &Login, kind: EventKind) {
         self.events.report(
-            Event::now(kind).developer(&login.developer).upstream(&login.upstream).client(login.address),
+            Event::now(kind)
+                .developer(&login.developer)
+                .upstream(&login.upstream)
+                .client(login.address),
         );
     }
 
@@ -91,7 +96,9 @@ impl Context {
 /// ([Postgres, parameter values](https://www.postgresql.org/docs/current/config-setting.html)).
 pub fn milliseconds(text: &str) -> Option<Duration> {
     let text = text.trim();
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at_checked(digits)?;
     let number: u64 = number.parse().ok()?;
     let factor = match unit.trim() {
@@ -108,6 +115,9 @@ pub fn milliseconds(text: &str) -> Option<Duration> {
 
 /// What a client is told when the proxy stops.
 pub fn stopping() -> Refusal {
-    Refusal::fatal(SqlState::ADMIN_SHUTDOWN, "terminating connection due to administrator command")
-        .detail("devinprod is stopping; sandboxes do not outlive it")
+    Refusal::fatal(
+        SqlState::ADMIN_SHUTDOWN,
+        "terminating connection due to administrator command",
+    )
+    .detail("devinprod is stopping; sandboxes do not outlive it")
 }

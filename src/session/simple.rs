@@ -30,7 +30,8 @@ impl Session {
         }
         let last = pieces.len() - 1;
         for (index, piece) in pieces.iter().enumerate() {
-            self.query_statement(&text, piece, encoding, index == last).await?;
+            self.query_statement(&text, piece, encoding, index == last)
+                .await?;
             if self.skipping {
                 break;
             }
@@ -54,7 +55,9 @@ impl Session {
         is_last: bool,
     ) -> Result<(), Stop> {
         let own = text.get(piece.clone()).unwrap_or_default();
-        let offset = text.get(..piece.start).map_or(0, |before| before.chars().count());
+        let offset = text
+            .get(..piece.start)
+            .map_or(0, |before| before.chars().count());
         let plan = self.context.plans.plan(own);
         let shifted = |refusal: Refusal| match refusal.position {
             Some(position) => refusal.position(position + offset),
@@ -75,7 +78,8 @@ impl Session {
             }
             Action::Forward(_) | Action::Advisory(_) | Action::NotifyCall => {
                 self.check_place(&plan)?;
-                self.forward_simple(&plan, encoding, offset, is_last).await?;
+                self.forward_simple(&plan, encoding, offset, is_last)
+                    .await?;
             }
         }
         Ok(())
@@ -90,7 +94,9 @@ impl Session {
     ) -> Result<(), Stop> {
         self.enter(plan).await?;
         let (edits, now) = self.session_edits(plan)?;
-        let Some(sendable) = plan.sendable(edits) else { return Ok(()) };
+        let Some(sendable) = plan.sendable(edits) else {
+            return Ok(());
+        };
         let sent = Bytes::from(encoding.bytes(sendable.text()));
         let origin = Arc::new(Origin { sendable, offset });
         if let Kind::Prepare { name, .. } = &plan.statement.kind {
@@ -108,14 +114,24 @@ impl Session {
         frontend::bind(&mut link.out, b"", b"", frontend::NO_PARAMETERS);
         frontend::describe(&mut link.out, Target::Portal, b"");
         frontend::execute(&mut link.out, b"", 0);
-        self.queue.push_back(Expect::Parse { forward: false, id: 0, registers: None });
+        self.queue.push_back(Expect::Parse {
+            forward: false,
+            id: 0,
+            registers: None,
+        });
         self.queue.push_back(Expect::Bind { forward: false });
         self.queue.push_back(Expect::Describe { no_data: false });
         let hold = is_last && self.plan_view().block.is_none();
         self.finish_execute(plan, hold).await
     }
 
-    pub(super) fn register_sql_prepare(&mut self, plan: &Arc<Plan>, name: String, sent: &Bytes, origin: &Arc<Origin>) {
+    pub(super) fn register_sql_prepare(
+        &mut self,
+        plan: &Arc<Plan>,
+        name: String,
+        sent: &Bytes,
+        origin: &Arc<Origin>,
+    ) {
         let id = next_id();
         let upstream = self.prepared_name.take().unwrap_or_default();
         if let Ok(world) = self.world() {
@@ -136,7 +152,9 @@ impl Session {
     /// earlier ones from running. Only Postgres knows its grammar, so it is asked, once per text: a Parse of
     /// several statements fails either on the syntax or because they are several.
     async fn check_syntax(&mut self, text: &str, encoding: TextEncoding) -> Result<(), Stop> {
-        if self.context.plans.is_known_to_parse(text) || self.plan_view().block.as_ref().is_some_and(|b| b.failed) {
+        if self.context.plans.is_known_to_parse(text)
+            || self.plan_view().block.as_ref().is_some_and(|b| b.failed)
+        {
             return Ok(());
         }
         self.enter_scope(true).await?;
@@ -145,7 +163,10 @@ impl Session {
             return Ok(());
         }
         match fields {
-            Some(fields) if fields.text(b'C') == "42601" && fields.text(b'M').contains("multiple commands") => {
+            Some(fields)
+                if fields.text(b'C') == "42601"
+                    && fields.text(b'M').contains("multiple commands") =>
+            {
                 self.context.plans.learn_parses(text);
                 Ok(())
             }
@@ -175,7 +196,13 @@ impl Session {
         frontend::parse(&mut link.out, b"", text, frontend::NO_TYPES);
         let fields = link.run(&[]).await?.err();
         let link = &mut self.world()?.link;
-        if let Err(fields) = link.run(&[Command::RollbackTo(savepoint.clone()), Command::Release(savepoint)]).await? {
+        if let Err(fields) = link
+            .run(&[
+                Command::RollbackTo(savepoint.clone()),
+                Command::Release(savepoint),
+            ])
+            .await?
+        {
             tracing::warn!(code = %fields.text(b'C'), "a probe could not be undone");
             return Err(Stop::Ended(crate::audit::EndReason::UpstreamLost));
         }
@@ -191,6 +218,10 @@ fn parameter_refusal(plan: &Plan) -> Option<Refusal> {
     }
     let position = plan.text.get(..span.start)?.chars().count() + 1;
     Some(
-        Refusal::error(SqlState::UNDEFINED_PARAMETER, format!("there is no parameter ${number}")).position(position),
+        Refusal::error(
+            SqlState::UNDEFINED_PARAMETER,
+            format!("there is no parameter ${number}"),
+        )
+        .position(position),
     )
 }

@@ -27,7 +27,9 @@ impl Session {
     /// As [`Self::enter`]; `may_overlap` says whether another client's open block may be joined.
     pub(super) async fn enter_scope(&mut self, may_overlap: bool) -> Result<(), Stop> {
         self.take_floor(may_overlap).await?;
-        let Some((machine, view)) = &mut self.planned else { return Ok(()) };
+        let Some((machine, view)) = &mut self.planned else {
+            return Ok(());
+        };
         let (kind, begun) = match view.block_mut() {
             Some(block) => {
                 let first = !std::mem::replace(&mut block.queried, true);
@@ -41,7 +43,10 @@ impl Session {
         let read_only = view.is_read_only();
         let wanted = view.settings.effective().clone();
         let had_scope = machine.has_scope(self.id);
-        let joins = !had_scope && machine.holder().is_some_and(|holder| holder.client != self.id);
+        let joins = !had_scope
+            && machine
+                .holder()
+                .is_some_and(|holder| holder.client != self.id);
         let ops = machine.enter(self.id, kind, &wanted, read_only);
         if joins {
             self.context.joined(&self.login, &self.sandbox.key);
@@ -57,7 +62,9 @@ impl Session {
         if !self.queue.is_empty() {
             return self.push_advance();
         }
-        let Some((machine, view)) = self.planned.clone() else { return };
+        let Some((machine, view)) = self.planned.clone() else {
+            return;
+        };
         if let Ok(world) = self.world() {
             world.machine = machine;
             self.view = view;
@@ -70,7 +77,9 @@ impl Session {
             self.set_now()?;
         }
         if forward.effect {
-            let Some((machine, _)) = &mut self.planned else { return Ok(()) };
+            let Some((machine, _)) = &mut self.planned else {
+                return Ok(());
+            };
             let ops = machine.effect();
             self.push_ops(ops)?;
         }
@@ -84,7 +93,9 @@ impl Session {
             None => (0, None),
         };
         match known {
-            Some(now) => self.push_own(&Command::Set("devinprod.now".to_owned(), now), Own::Nothing),
+            Some(now) => {
+                self.push_own(&Command::Set("devinprod.now".to_owned(), now), Own::Nothing)
+            }
             // Asked before in this pipeline, and the answer is not here yet.
             None if self.now_asked => Ok(()),
             None => {
@@ -101,7 +112,13 @@ impl Session {
     /// What must come right after it.
     pub(super) fn after(&mut self, plan: &Plan, forward: &Forward) -> Result<(), Stop> {
         for (name, local) in &forward.captures {
-            self.push_own(&Command::Show(name.clone()), Own::Setting { name: name.clone(), local: *local })?;
+            self.push_own(
+                &Command::Show(name.clone()),
+                Own::Setting {
+                    name: name.clone(),
+                    local: *local,
+                },
+            )?;
         }
         if forward.ddl {
             self.world()?.catalog.stale = true;
@@ -113,7 +130,11 @@ impl Session {
                     view.settings.reset(name);
                 }
             }
-            Kind::CreateTable { temporary: true, on_commit, name: Some(name) } if *on_commit != OnCommit::PreserveRows => {
+            Kind::CreateTable {
+                temporary: true,
+                on_commit,
+                name: Some(name),
+            } if *on_commit != OnCommit::PreserveRows => {
                 let view = self.plan_view();
                 Arc::make_mut(&mut view.on_commit).insert(identifier(&name.name), *on_commit);
             }
@@ -149,7 +170,9 @@ impl Session {
                 Some(never_in_block(&format!("{tag} CONCURRENTLY")))
             }
             Kind::Vacuum if in_block => Some(never_in_block("VACUUM")),
-            Kind::Discard(crate::sql::statement::Discard::All) if in_block => Some(never_in_block("DISCARD ALL")),
+            Kind::Discard(crate::sql::statement::Discard::All) if in_block => {
+                Some(never_in_block("DISCARD ALL"))
+            }
             _ => None,
         };
         refusal.map_or(Ok(()), |refusal| Err(refusal.into()))
@@ -165,7 +188,10 @@ impl Session {
             Kind::Declare { name, hold } => {
                 let upstream = self.fresh_name("c");
                 edits.push(Edit::new(name.span.clone(), identifier(&upstream)));
-                let cursor = Cursor { upstream, hold: *hold };
+                let cursor = Cursor {
+                    upstream,
+                    hold: *hold,
+                };
                 Arc::make_mut(&mut self.plan_view().cursors).insert(name.value.clone(), cursor);
             }
             Kind::Fetch { name, .. } | Kind::Close(Some(name)) => {
@@ -178,7 +204,8 @@ impl Session {
             }
             Kind::Write if self.floor.is_some() => {
                 let catalog = &self.world()?.catalog;
-                let defaults = rewrite::insert_default_edits(&plan.text, &|table| catalog.now_defaults(table));
+                let defaults =
+                    rewrite::insert_default_edits(&plan.text, &|table| catalog.now_defaults(table));
                 now = !defaults.is_empty();
                 edits.extend(defaults);
             }
@@ -202,13 +229,21 @@ impl Session {
                 if world.link.unnamed != Some(id) {
                     world.link.unnamed = Some(id);
                     frontend::parse(&mut world.link.out, b"", text, types);
-                    self.queue.push_back(Expect::Parse { forward: false, id, registers: None });
+                    self.queue.push_back(Expect::Parse {
+                        forward: false,
+                        id,
+                        registers: None,
+                    });
                 }
             }
             Source::Parse { text, types } => {
                 if world.link.prepared.insert(id) {
                     frontend::parse(&mut world.link.out, &prepared.upstream, text, types);
-                    self.queue.push_back(Expect::Parse { forward: false, id, registers: None });
+                    self.queue.push_back(Expect::Parse {
+                        forward: false,
+                        id,
+                        registers: None,
+                    });
                 }
             }
             Source::Sql(text) => {
@@ -259,6 +294,11 @@ impl Session {
     /// A name that no client could guess or meant.
     pub(super) fn fresh_name(&mut self, kind: &str) -> String {
         self.next_name += 1;
-        format!("devinprod_{kind}{}_{}_{:x}", self.id, self.next_name, rand::random::<u32>())
+        format!(
+            "devinprod_{kind}{}_{}_{:x}",
+            self.id,
+            self.next_name,
+            rand::random::<u32>()
+        )
     }
 }

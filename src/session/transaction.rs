@@ -34,7 +34,11 @@ pub(super) fn failed_block() -> Refusal {
 
 impl Session {
     /// Runs a transaction command.
-    pub(super) async fn transaction(&mut self, plan: &Plan, command: &Transaction) -> Result<(), Stop> {
+    pub(super) async fn transaction(
+        &mut self,
+        plan: &Plan,
+        command: &Transaction,
+    ) -> Result<(), Stop> {
         match command {
             Transaction::Begin { start, modes } => self.begin(*start, *modes).await,
             Transaction::Commit { chain } => self.commit(*chain).await,
@@ -69,7 +73,10 @@ impl Session {
 
     async fn begin(&mut self, start: bool, modes: Modes) -> Result<(), Stop> {
         if self.plan_view().block.is_some() {
-            self.warn(SqlState::ACTIVE_SQL_TRANSACTION, "there is already a transaction in progress");
+            self.warn(
+                SqlState::ACTIVE_SQL_TRANSACTION,
+                "there is already a transaction in progress",
+            );
         } else {
             self.open_block(modes);
             self.mention_isolation();
@@ -101,7 +108,10 @@ impl Session {
         let failed = match &view.block {
             None if chain => return Err(only_in_blocks("COMMIT AND CHAIN").into()),
             None => {
-                self.warn(SqlState::NO_ACTIVE_SQL_TRANSACTION, "there is no transaction in progress");
+                self.warn(
+                    SqlState::NO_ACTIVE_SQL_TRANSACTION,
+                    "there is no transaction in progress",
+                );
                 self.end_implicit().await?;
                 self.emit_tag("COMMIT");
                 return Ok(());
@@ -129,7 +139,10 @@ impl Session {
             if chain {
                 return Err(only_in_blocks("ROLLBACK AND CHAIN").into());
             }
-            self.warn(SqlState::NO_ACTIVE_SQL_TRANSACTION, "there is no transaction in progress");
+            self.warn(
+                SqlState::NO_ACTIVE_SQL_TRANSACTION,
+                "there is no transaction in progress",
+            );
         }
         self.undo_block().await?;
         if chain {
@@ -156,7 +169,11 @@ impl Session {
             let (upstream, ops) = machine.savepoint();
             let before = Box::new(view.clone());
             if let Some(block) = view.block_mut() {
-                block.savepoints.push(ClientSavepoint { name: name.value.clone(), upstream, before });
+                block.savepoints.push(ClientSavepoint {
+                    name: name.value.clone(),
+                    upstream,
+                    before,
+                });
             }
             self.push_ops(ops)?;
         }
@@ -191,7 +208,11 @@ impl Session {
         self.take_floor(false).await?;
         if let Some((machine, view)) = &mut self.planned {
             let ops = machine.rollback_to(&upstream);
-            let mut kept = view.block.as_ref().map(|b| b.savepoints.clone()).unwrap_or_default();
+            let mut kept = view
+                .block
+                .as_ref()
+                .map(|b| b.savepoints.clone())
+                .unwrap_or_default();
             kept.truncate(index + 1);
             if let Some(savepoint) = kept.last() {
                 *view = (*savepoint.before).clone();
@@ -209,11 +230,18 @@ impl Session {
 
     fn find_savepoint(&mut self, name: &Name) -> Result<(usize, String), Stop> {
         let found = self.plan_view().block.as_ref().and_then(|block| {
-            let index = block.savepoints.iter().rposition(|savepoint| savepoint.name == name.value)?;
+            let index = block
+                .savepoints
+                .iter()
+                .rposition(|savepoint| savepoint.name == name.value)?;
             Some((index, block.savepoints.get(index)?.upstream.clone()))
         });
         found.ok_or_else(|| {
-            Refusal::error(SqlState("3B001"), format!("savepoint \"{}\" does not exist", name.value)).into()
+            Refusal::error(
+                SqlState("3B001"),
+                format!("savepoint \"{}\" does not exist", name.value),
+            )
+            .into()
         })
     }
 
@@ -230,10 +258,17 @@ impl Session {
             return Err(failed_block().into());
         }
         let late = |what: &str| -> Stop {
-            Refusal::error(SqlState::ACTIVE_SQL_TRANSACTION, format!("{what} before any query")).into()
+            Refusal::error(
+                SqlState::ACTIVE_SQL_TRANSACTION,
+                format!("{what} before any query"),
+            )
+            .into()
         };
         if block.queried {
-            if modes.isolation.is_some_and(|level| level != block.isolation) {
+            if modes
+                .isolation
+                .is_some_and(|level| level != block.isolation)
+            {
                 return Err(late("SET TRANSACTION ISOLATION LEVEL must be called"));
             }
             if modes.read_only == Some(false) && block.read_only {
@@ -255,7 +290,10 @@ impl Session {
     /// Said once: what a sandbox does not give.
     fn mention_isolation(&mut self) {
         let level = self.plan_view().isolation();
-        let higher = matches!(level, IsolationLevel::RepeatableRead | IsolationLevel::Serializable);
+        let higher = matches!(
+            level,
+            IsolationLevel::RepeatableRead | IsolationLevel::Serializable
+        );
         if higher && !std::mem::replace(&mut self.told_isolation, true) {
             let notice = Refusal::notice(format!("a sandbox runs in READ COMMITTED, not in {}", level.as_str().to_uppercase()))
                 .detail("What other sessions of the upstream commit becomes visible; nothing else of the sandbox changes under this transaction");
@@ -265,8 +303,16 @@ impl Session {
 
     /// The floor, if a scope of this client is open upstream; otherwise there is nothing to do there.
     async fn take_floor_if_scoped(&mut self) -> Result<(), Stop> {
-        let touched = self.plan_view().block.as_ref().is_none_or(|block| block.queried || !block.savepoints.is_empty());
-        if self.floor.is_some() || touched { self.take_floor(false).await } else { Ok(()) }
+        let touched = self
+            .plan_view()
+            .block
+            .as_ref()
+            .is_none_or(|block| block.queried || !block.savepoints.is_empty());
+        if self.floor.is_some() || touched {
+            self.take_floor(false).await
+        } else {
+            Ok(())
+        }
     }
 
     /// The planned view has changed without anything sent upstream.
@@ -288,11 +334,18 @@ impl Session {
         if self.skipping {
             return Ok(());
         }
-        self.context.refused(&self.login, &self.sandbox.key, &refusal);
+        self.context
+            .refused(&self.login, &self.sandbox.key, &refusal);
         self.client.tell(&refusal);
         self.skipping = true;
         // A block of this client may have work upstream while the floor is not held.
-        if self.floor.is_none() && self.view.block.as_ref().is_some_and(|b| b.queried && !b.failed) {
+        if self.floor.is_none()
+            && self
+                .view
+                .block
+                .as_ref()
+                .is_some_and(|b| b.queried && !b.failed)
+        {
             self.take_floor(false).await?;
         }
         let scoped = match &self.planned {
@@ -313,11 +366,16 @@ impl Session {
 }
 
 fn only_in_blocks(what: &str) -> Refusal {
-    Refusal::error(SqlState::NO_ACTIVE_SQL_TRANSACTION, format!("{what} can only be used in transaction blocks"))
+    Refusal::error(
+        SqlState::NO_ACTIVE_SQL_TRANSACTION,
+        format!("{what} can only be used in transaction blocks"),
+    )
 }
 
 fn malformed(text: &str, at: &Range<usize>) -> Refusal {
-    let position = text.get(..at.start).map_or(1, |before| before.chars().count() + 1);
+    let position = text
+        .get(..at.start)
+        .map_or(1, |before| before.chars().count() + 1);
     let message = match text.get(at.clone()) {
         Some(token) if !token.is_empty() => format!("syntax error at or near \"{token}\""),
         _ => "syntax error at end of input".to_owned(),

@@ -88,7 +88,9 @@ impl Command {
     pub fn sql(&self, flavor: Flavor) -> Option<String> {
         Some(match self {
             Self::Begin => match flavor {
-                Flavor::Sealed | Flavor::Guarded => "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE".into(),
+                Flavor::Sealed | Flavor::Guarded => {
+                    "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE".into()
+                }
                 Flavor::ReadOnly => "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY".into(),
             },
             Self::Rollback => "ROLLBACK".into(),
@@ -102,17 +104,27 @@ impl Command {
             },
             Self::ReadOnly => "SET TRANSACTION READ ONLY".into(),
             Self::Set(name, value) => {
-                format!("SELECT pg_catalog.set_config({}, {}, false)", literal(name), literal(value))
+                format!(
+                    "SELECT pg_catalog.set_config({}, {}, false)",
+                    literal(name),
+                    literal(value)
+                )
             }
             Self::Reset(name) => format!("RESET {}", setting_name(name)),
-            Self::Show(name) => format!("SELECT pg_catalog.current_setting({}, true)", literal(name)),
+            Self::Show(name) => {
+                format!("SELECT pg_catalog.current_setting({}, true)", literal(name))
+            }
             Self::Now(ago) => format!(
                 "SELECT pg_catalog.set_config('devinprod.now', (extract(epoch FROM \
                  pg_catalog.statement_timestamp()) - {ago} / 1000000.0)::pg_catalog.numeric(20, 6)::text, false)"
             ),
-            Self::CheckConstraints(names) => format!("SET CONSTRAINTS {} IMMEDIATE", constraint_names(names)),
+            Self::CheckConstraints(names) => {
+                format!("SET CONSTRAINTS {} IMMEDIATE", constraint_names(names))
+            }
             Self::CheckTouchedConstraints => CHECK_TOUCHED.into(),
-            Self::DeferConstraints(names) => format!("SET CONSTRAINTS {} DEFERRED", constraint_names(names)),
+            Self::DeferConstraints(names) => {
+                format!("SET CONSTRAINTS {} DEFERRED", constraint_names(names))
+            }
             Self::CloseCursor(name) => format!("CLOSE {}", identifier(name)),
             Self::DropTemporary(name) => format!("DROP TABLE IF EXISTS pg_temp.{name}"),
             Self::EmptyTemporary(name) => format!("DELETE FROM pg_temp.{name}"),
@@ -149,7 +161,10 @@ pub fn identifier(name: &str) -> String {
 
 /// A setting's name: custom ones have two parts.
 fn setting_name(name: &str) -> String {
-    name.split('.').map(identifier).collect::<Vec<_>>().join(".")
+    name.split('.')
+        .map(identifier)
+        .collect::<Vec<_>>()
+        .join(".")
 }
 
 fn constraint_names(names: &[(String, String)]) -> String {
@@ -224,9 +239,14 @@ mod tests {
         ];
         for command in commands {
             for flavor in [Flavor::Sealed, Flavor::Guarded, Flavor::ReadOnly] {
-                let Some(sql) = command.sql(flavor) else { continue };
+                let Some(sql) = command.sql(flavor) else {
+                    continue;
+                };
                 assert_eq!(crate::sql::split::split(&sql).len(), 1, "{sql}");
-                assert!(!sql.trim_start().to_lowercase().starts_with("commit"), "{sql}");
+                assert!(
+                    !sql.trim_start().to_lowercase().starts_with("commit"),
+                    "{sql}"
+                );
             }
         }
     }

@@ -74,7 +74,9 @@ pub struct Link {
 
 impl std::fmt::Debug for Link {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Link").field("process", &self.process).finish_non_exhaustive()
+        f.debug_struct("Link")
+            .field("process", &self.process)
+            .finish_non_exhaustive()
     }
 }
 
@@ -132,7 +134,9 @@ impl Link {
                 Poll::Ready(Ok(n)) => self.out.advance(n),
                 Poll::Ready(Err(error)) => {
                     // What the server said before it closed is still to be read, and says more than this.
-                    if self.input.is_empty() && !matches!(self.poll_read_in(cx), Poll::Ready(Ok(()))) {
+                    if self.input.is_empty()
+                        && !matches!(self.poll_read_in(cx), Poll::Ready(Ok(())))
+                    {
                         return Err(error.into());
                     }
                     self.out.clear();
@@ -164,7 +168,9 @@ impl Link {
     /// Writes one of our commands, as Parse, Bind and Execute of the unnamed statement. Returns whether there
     /// was anything to write; if so, three answers follow.
     pub fn write_command(&mut self, command: &Command) -> bool {
-        let Some(sql) = command.sql(self.flavor) else { return false };
+        let Some(sql) = command.sql(self.flavor) else {
+            return false;
+        };
         if matches!(command, Command::Savepoint(_)) {
             self.savepoints += 1;
         }
@@ -177,7 +183,10 @@ impl Link {
 
     /// Runs our commands behind one Sync and waits for the answers. Rows come back as bodies of DataRows. An
     /// error of the server comes back as its fields.
-    pub async fn run(&mut self, commands: &[Command]) -> Result<Result<Vec<BytesMut>, Fields>, LinkError> {
+    pub async fn run(
+        &mut self,
+        commands: &[Command],
+    ) -> Result<Result<Vec<BytesMut>, Fields>, LinkError> {
         match self.run_anywhere(commands).await? {
             (Status::Idle, _) => Err(LinkError::LeftTransaction),
             (_, result) => Ok(result),
@@ -185,7 +194,10 @@ impl Link {
     }
 
     /// As [`Self::run`], before the transaction has begun.
-    pub async fn run_before_begin(&mut self, commands: &[Command]) -> Result<Result<Vec<BytesMut>, Fields>, LinkError> {
+    pub async fn run_before_begin(
+        &mut self,
+        commands: &[Command],
+    ) -> Result<Result<Vec<BytesMut>, Fields>, LinkError> {
         Ok(self.run_anywhere(commands).await?.1)
     }
 
@@ -212,7 +224,9 @@ impl Link {
                     b'E' => failed = Some(Fields::parse(body.freeze())),
                     b'Z' => {
                         let status = body.first().copied().and_then(Status::from_byte);
-                        let status = status.ok_or(LinkError::Protocol("a transaction status that does not exist"))?;
+                        let status = status.ok_or(LinkError::Protocol(
+                            "a transaction status that does not exist",
+                        ))?;
                         return Ok((status, failed.map_or(Ok(rows), Err)));
                     }
                     _ => {}
@@ -220,7 +234,9 @@ impl Link {
             }
             if let Err(error) = self.progress().await {
                 return Err(match (failed, error) {
-                    (Some(fields), LinkError::Closed | LinkError::Io(_)) => LinkError::Fatal(fields.text(b'M')),
+                    (Some(fields), LinkError::Closed | LinkError::Io(_)) => {
+                        LinkError::Fatal(fields.text(b'M'))
+                    }
                     (_, error) => error,
                 });
             }

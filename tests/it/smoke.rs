@@ -11,12 +11,22 @@ async fn connections_see_each_other_and_nothing_is_committed() {
     one.batch_execute("CREATE TABLE made_here (n int); INSERT INTO made_here VALUES (1)")
         .await
         .unwrap();
-    assert_eq!(harness::scalar(&two, "SELECT n::text FROM made_here").await, "1");
+    assert_eq!(
+        harness::scalar(&two, "SELECT n::text FROM made_here").await,
+        "1"
+    );
     let witness = harness::second_connection(&proxy.database).await;
     assert_eq!(
-        harness::scalar(&witness, "SELECT coalesce(to_regclass('made_here')::text, 'absent')").await,
+        harness::scalar(
+            &witness,
+            "SELECT coalesce(to_regclass('made_here')::text, 'absent')"
+        )
+        .await,
         "absent"
     );
     drop((one, two));
-    assert!(harness::dump(&proxy.database).await == before, "the dump differs");
+    assert!(
+        harness::dump(&proxy.database).await == before,
+        "the dump differs"
+    );
 }

@@ -78,7 +78,10 @@ pub async fn proxy_with(database: TestDatabase, setup: Setup) -> Proxy {
     let (url, prefix) = if setup.sealed {
         let prefix = format!("{}_", database.name);
         let password = seal_database(&database, &prefix).await;
-        (database.url_as(&format!("{prefix}proxy"), &password), prefix)
+        (
+            database.url_as(&format!("{prefix}proxy"), &password),
+            prefix,
+        )
     } else {
         (database.url.clone(), "devinprod_".to_owned())
     };
@@ -92,13 +95,19 @@ pub async fn proxy_with(database: TestDatabase, setup: Setup) -> Proxy {
          [sandbox]\n{}\n[limits]\n{}\n",
         setup.sealed,
         setup.isolation,
-        if setup.sealed { format!("role_prefix = \"{prefix}\"\n") } else { String::new() },
+        if setup.sealed {
+            format!("role_prefix = \"{prefix}\"\n")
+        } else {
+            String::new()
+        },
         setup.sandbox,
         setup.limits,
     );
     let empty: BTreeMap<String, String> = BTreeMap::new();
-    let loaded = Config::parse(Path::new("test.toml"), &text, &|name| empty.get(name).cloned())
-        .unwrap_or_else(|report| panic!("{report}"));
+    let loaded = Config::parse(Path::new("test.toml"), &text, &|name| {
+        empty.get(name).cloned()
+    })
+    .unwrap_or_else(|report| panic!("{report}"));
     let kept = Kept::default();
     let (events, _writer) = Events::start(kept.clone());
     let server = Server::new(loaded.config, events);
