@@ -18,14 +18,15 @@ fn options(dir: &Path) -> Options {
     }
 }
 
+fn dir_with_mode(mode: u32) -> tempfile::TempDir {
+    tempfile::Builder::new()
+        .permissions(std::os::unix::fs::PermissionsExt::from_mode(mode))
+        .tempdir()
+        .unwrap()
+}
+
 fn shared_dir() -> tempfile::TempDir {
-    let dir = tempfile::tempdir().unwrap();
-    fs::set_permissions(
-        dir.path(),
-        std::os::unix::fs::PermissionsExt::from_mode(0o755),
-    )
-    .unwrap();
-    dir
+    dir_with_mode(0o755)
 }
 
 async fn query(cluster: &Cluster, sql: &str) -> String {
@@ -176,6 +177,26 @@ async fn a_pid_that_is_somebody_elses_is_left_alone() {
     assert!(bystander.try_wait().unwrap().is_none());
     bystander.kill().unwrap();
     bystander.wait().unwrap();
+}
+
+#[tokio::test]
+async fn a_folder_that_postgres_cannot_reach_is_stood_in_for() {
+    let dir = dir_with_mode(0o700);
+    let private = Options {
+        ephemeral: true,
+        ..options(dir.path())
+    };
+    let cluster = Cluster::start(&binaries(), private).await.unwrap();
+    assert_eq!(query(&cluster, "SELECT 1").await, "1");
+    let data = cluster.data_dir();
+    let root = rustix::process::geteuid().is_root();
+    assert_eq!(
+        !data.starts_with(dir.path().canonicalize().unwrap()),
+        root,
+        "{data:?}"
+    );
+    drop(cluster);
+    assert!(!data.exists());
 }
 
 #[tokio::test]
