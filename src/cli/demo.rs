@@ -93,7 +93,15 @@ async fn start_cluster(args: &DemoArgs) -> anyhow::Result<Cluster> {
     let options = Options::new(&args.dir)
         .setting("max_connections", "100")
         .setting("max_prepared_transactions", "0");
-    Cluster::start(&binaries, options).await.map_err(told)
+    let cluster = Cluster::start(&binaries, options).await.map_err(told)?;
+    let data = cluster.data_dir();
+    if !data.starts_with(args.dir.canonicalize()?) {
+        let (data, dir) = (data.display(), args.dir.display());
+        print::note(format!(
+            "its files are in {data}: the user that runs Postgres cannot enter {dir}"
+        ));
+    }
+    Ok(cluster)
 }
 
 /// The error with its hint, as the command line shows them.
