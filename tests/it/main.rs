@@ -3,6 +3,7 @@
 
 mod cli;
 mod console;
+mod demo;
 mod harness;
 mod harness_works;
 mod seal_attacks;

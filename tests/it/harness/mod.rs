@@ -12,6 +12,7 @@ mod proxy;
 pub mod wire;
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use devinprod::cluster::{self, Binaries, Cluster, Options};
@@ -144,9 +145,23 @@ async fn begin(binaries: &Binaries) -> Cluster {
     .setting("max_wal_size", "256MB")
     .setting("autovacuum", "off")
     .setting("log_min_messages", "fatal");
-    Cluster::start(binaries, options)
-        .await
-        .unwrap_or_else(|error| panic!("{error}"))
+    let started = match Cluster::start(binaries, options.clone()).await {
+        Err(cluster::Error::Unreachable { folder, .. }) => {
+            // As root, in a clone that no other user can enter. Postgres can be moved as a whole, so a copy
+            // will do; it goes away with the cluster.
+            let copy = options.dir.join("programs");
+            let copied = Command::new("cp")
+                .arg("-R")
+                .args([folder.parent().unwrap(), &copy])
+                .status()
+                .unwrap();
+            assert!(copied.success(), "cannot copy {}", folder.display());
+            let binaries = Binaries::in_folder(copy.join("bin")).unwrap();
+            Cluster::start(&binaries, options).await
+        }
+        started => started,
+    };
+    started.unwrap_or_else(|error| panic!("{error}"))
 }
 
 async fn make_template(cluster: &Cluster) {
