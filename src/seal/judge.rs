@@ -305,21 +305,38 @@ fn parameters(survey: &Survey, names: &Names, findings: &mut Vec<Finding>) {
             None => true,
             Some(role) => names.is_ours(role),
         };
-        if reaches_us {
-            let grantee = grant.grantee.as_deref().unwrap_or("PUBLIC");
-            findings.push(Finding::hole(
-                format!(
-                    "{grantee} may {} the parameter {}",
-                    grant.privilege, grant.parameter
-                ),
-                format!(
-                    "as a superuser: REVOKE {} ON PARAMETER {} FROM {grantee};",
-                    grant.privilege, grant.parameter
-                ),
-            ));
+        if !reaches_us {
+            continue;
         }
+        let grantee = grant.grantee.as_deref().unwrap_or("PUBLIC");
+        let what = format!(
+            "{grantee} may {} the parameter {}",
+            grant.privilege, grant.parameter
+        );
+        let remedy = format!(
+            "as a superuser: REVOKE {} ON PARAMETER {} FROM {grantee};",
+            grant.privilege, grant.parameter
+        );
+        // ALTER SYSTEM is no part of a transaction, whatever it sets.
+        let dangerous = grant.privilege == "ALTER SYSTEM"
+            || DANGEROUS_PARAMETERS.contains(&grant.parameter.as_str());
+        findings.push(if dangerous {
+            Finding::hole(what, remedy)
+        } else {
+            Finding::note(what, remedy)
+        });
     }
 }
+
+/// Settings with which a role gets around triggers or privileges, or loads code of its own.
+const DANGEROUS_PARAMETERS: [&str; 6] = [
+    "session_replication_role",
+    "allow_system_table_mods",
+    "dynamic_library_path",
+    "session_preload_libraries",
+    "lo_compat_privileges",
+    "zero_damaged_pages",
+];
 
 fn dependencies(survey: &Survey, names: &Names, findings: &mut Vec<Finding>) {
     for dependency in &survey.dependencies {
@@ -359,7 +376,8 @@ fn dependencies(survey: &Survey, names: &Names, findings: &mut Vec<Finding>) {
 fn sealed_elsewhere(survey: &Survey, names: &Names) -> Option<String> {
     let comment = survey.role(&names.owner())?.comment.as_deref()?;
     let database = comment.strip_prefix(OWNER_COMMENT)?;
-    (database != survey.database).then(|| database.to_owned())
+    let exists = survey.databases.iter().any(|name| name == database);
+    (database != survey.database && exists).then(|| database.to_owned())
 }
 
 /// What the sealing role's comment says before the database's name.

@@ -14,14 +14,15 @@ SELECT current_setting('server_version_num')::int4, current_database()::text,
 FROM pg_roles r, pg_database d
 WHERE r.rolname = current_user AND d.datname = current_database()";
 
-/// Whether the groups may use the database, and how many sessions developer roles have.
+/// Whether the groups may use the database, how many sessions developer roles have, and all databases.
 /// $1: readers, $2: writers, $3: the proxy, $4: what the readers' names begin with.
 pub(super) const DATABASE: &str = "
 SELECT 4 = (SELECT count(DISTINCT (x.grantee, x.privilege_type)) FROM pg_database d, aclexplode(d.datacl) x
         WHERE d.datname = current_database()
             AND ((x.grantee IN (to_regrole($1)::oid, to_regrole($3)::oid) AND x.privilege_type = 'CONNECT')
                 OR (x.grantee = to_regrole($2)::oid AND x.privilege_type IN ('TEMPORARY', 'CREATE')))),
-    (SELECT count(*) FROM pg_stat_activity a WHERE starts_with(a.usename::text, $4))";
+    (SELECT count(*) FROM pg_stat_activity a WHERE starts_with(a.usename::text, $4)),
+    (SELECT array_agg(d.datname::text) FROM pg_database d)";
 
 /// All roles but the predefined ones.
 pub(super) const ROLES: &str = "

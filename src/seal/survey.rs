@@ -21,6 +21,8 @@ pub struct Survey {
     pub prepared_transactions: i32,
     /// The readers and the proxy may connect; the writers may make temporary tables and schemas.
     pub database_granted: bool,
+    /// All databases of the server.
+    pub databases: Vec<String>,
     /// How many sessions developer roles have open.
     pub sessions: i64,
     /// All roles but the predefined `pg_*`.
@@ -349,6 +351,7 @@ pub(super) async fn collect(client: &Client, names: &Names) -> Result<Survey, Se
         prepared_transactions: setting.try_get(8)?,
         database_granted: database.try_get(0)?,
         sessions: database.try_get(1)?,
+        databases: database.try_get(2)?,
         roles: rows(client, queries::ROLES, &[], role).await?,
         memberships: rows(client, queries::MEMBERSHIPS, &[], membership).await?,
         public: rows(client, queries::PUBLIC_GRANTS, &[], public_grant).await?,

@@ -466,6 +466,16 @@ async fn roles_of_one_prefix_seal_one_database() {
     let admin = other.connect().await;
     let survey = seal::survey(&admin, &sealed.options.names).await.unwrap();
     assert!(refusal(&survey, &sealed.options).contains("already seal the database"));
+
+    // A copy that takes the place of a database that is gone may use its roles.
+    let mut later = survey;
+    later.databases.retain(|name| *name != sealed.database.name);
+    let plan = seal::plan(&later, &sealed.options).unwrap();
+    assert!(
+        plan.script().contains("COMMENT ON ROLE"),
+        "{}",
+        plan.script()
+    );
 }
 
 async fn holes(client: &Client, names: &Names) -> Vec<String> {
