@@ -63,10 +63,8 @@ impl UpstreamOpener {
         if !self.is_sealed() {
             return Ok(());
         }
-        self.sealed
-            .get_or_try_init(|| self.verify())
-            .await
-            .map(|()| ())
+        self.sealed.get_or_try_init(|| self.verify()).await?;
+        Ok(())
     }
 
     async fn verify(&self) -> Result<(), Refusal> {

@@ -166,7 +166,10 @@ impl Session {
                 }
                 return Ok(());
             }
-            b'S' => return Ok(self.on_parameter_status(&message)),
+            b'S' => {
+                self.on_parameter_status(&message);
+                return Ok(());
+            }
             // Upstream notifications cannot come: LISTEN never reaches it.
             b'A' | b'K' | b'R' => return Ok(()),
             b'E' => return self.on_error(message),
@@ -506,11 +509,11 @@ impl Session {
 
     /// Makes an error of the upstream read as if the client had asked it directly.
     fn map_error(&mut self, fields: &mut Fields, own: bool) {
-        if let Some(origin) = &self.origin {
-            if let Ok(position) = fields.text(b'P').parse::<usize>() {
-                let position = origin.sendable.original_position(position) + origin.offset;
-                fields.set(b'P', position.to_string());
-            }
+        if let Some(origin) = &self.origin
+            && let Ok(position) = fields.text(b'P').parse::<usize>()
+        {
+            let position = origin.sendable.original_position(position) + origin.offset;
+            fields.set(b'P', position.to_string());
         }
         let statements = &self.statements;
         let cursors = &self.view.cursors;
@@ -524,10 +527,9 @@ impl Session {
                 if let (Ok(name), Ok(upstream)) = (
                     std::str::from_utf8(name),
                     std::str::from_utf8(&prepared.upstream),
-                ) {
-                    if !upstream.is_empty() {
-                        changed = changed.replace(upstream, name);
-                    }
+                ) && !upstream.is_empty()
+                {
+                    changed = changed.replace(upstream, name);
                 }
             }
             Some(changed.into_bytes())
@@ -568,10 +570,10 @@ impl Session {
 
     /// The connection or the transaction is lost: the sandbox ends for all its clients.
     pub(super) fn break_off(&mut self, reason: EndReason) {
-        if let Some(floor) = self.floor.take() {
-            if floor.abandon(reason) {
-                self.context.registry.report_end(&self.sandbox.key, reason);
-            }
+        if let Some(floor) = self.floor.take()
+            && floor.abandon(reason)
+        {
+            self.context.registry.report_end(&self.sandbox.key, reason);
         }
         self.queue.clear();
         self.held.clear();

@@ -371,10 +371,10 @@ impl Session {
             .block
             .as_ref()
             .is_some_and(|block| block.failed);
-        if let Action::Refuse(refusal) = &plan.action {
-            if !in_failed_block || refusal.sqlstate == SqlState::SYNTAX_ERROR {
-                return Err(refusal.clone().into());
-            }
+        if let Action::Refuse(refusal) = &plan.action
+            && (!in_failed_block || refusal.sqlstate == SqlState::SYNTAX_ERROR)
+        {
+            return Err(refusal.clone().into());
         }
         let ends_block = matches!(&plan.statement.kind, Kind::Empty)
             || super::transaction::runs_in_failed_block(plan);

@@ -207,10 +207,10 @@ impl Session {
             }
         }
         // Answers of a long pipeline do not wait for its Sync for ever.
-        if self.queue.len() > BATCH.0 {
-            if let Err(stop) = self.exchange(false).await {
-                self.recover(stop, false).await?;
-            }
+        if self.queue.len() > BATCH.0
+            && let Err(stop) = self.exchange(false).await
+        {
+            self.recover(stop, false).await?;
         }
         Ok(())
     }

@@ -211,10 +211,10 @@ impl Session {
             }
             _ => {}
         }
-        if let Some(name) = &statement.facts.current_of {
-            if let Some(cursor) = self.plan_view().cursors.get(&name.value) {
-                edits.push(Edit::new(name.span.clone(), identifier(&cursor.upstream)));
-            }
+        if let Some(name) = &statement.facts.current_of
+            && let Some(cursor) = self.plan_view().cursors.get(&name.value)
+        {
+            edits.push(Edit::new(name.span.clone(), identifier(&cursor.upstream)));
         }
         Ok((edits, now))
     }

@@ -219,10 +219,10 @@ impl Fields {
     /// Applies `change` to each field that people read (message, detail, hint, context).
     pub fn for_each_text(&mut self, change: impl Fn(&[u8]) -> Option<Vec<u8>>) {
         for (code, value) in &mut self.0 {
-            if matches!(code, b'M' | b'D' | b'H' | b'W') {
-                if let Some(new) = change(value) {
-                    *value = new.into();
-                }
+            if matches!(code, b'M' | b'D' | b'H' | b'W')
+                && let Some(new) = change(value)
+            {
+                *value = new.into();
             }
         }
     }
