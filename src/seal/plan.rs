@@ -451,9 +451,7 @@ mod tests {
         let names = Names::default();
         for file in [SCHEMA_SQL, LEASE_SQL] {
             let filled = names.fill(file);
-            for word in filled.split('@').skip(1).step_by(2) {
-                assert_eq!(word, "names", "a placeholder that is not filled in");
-            }
+            assert!(!filled.contains('@'), "a placeholder that is not filled in");
         }
     }
 }

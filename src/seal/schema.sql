@@ -1,5 +1,4 @@
 -- The schema devinprod: what makes a developer role's writes uncommittable. Run as the sealing role.
--- @names@ stand for this installation's roles.
 --
 -- Every function that runs with its owner's rights pins its search path and ends it in pg_temp, and
 -- qualifies what it names: a caller's temporary tables, types and operators are never looked at.
