@@ -2,6 +2,7 @@
 
 use super::advisory::Advisory;
 use super::catalog::Catalog;
+use super::floor::{Floor, close};
 use super::machine::{ClientId, Holder, Machine};
 use super::mailbox::{Mail, Mailbox};
 use super::settings::{Overlap, SandboxSettings};
@@ -479,6 +480,27 @@ impl Sandbox {
         self.lock().running
     }
 
+    /// The floor's holder is done.
+    pub(super) fn give_back(&self, world: Box<World>) {
+        let mut inner = self.lock();
+        inner.running = None;
+        inner.free_since = Instant::now();
+        inner.used = inner.free_since;
+        if inner.ended.is_some() {
+            drop(inner);
+            close(world);
+            return;
+        }
+        inner.world = Some(world);
+        inner.wake_next();
+    }
+
+    /// The floor's holder has lost the world. True if the sandbox had not ended before.
+    pub(super) fn lose(&self, reason: EndReason) -> bool {
+        self.lock().running = None;
+        self.end(reason)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -606,70 +628,5 @@ impl Drop for Queued<'_> {
             .lock()
             .waiters
             .retain(|waiter| waiter.ticket != ticket);
-    }
-}
-
-/// The floor: the right to use the world. Dropped without [`Floor::release`], the state of the upstream is
-/// not known, and the sandbox ends.
-#[derive(Debug)]
-pub struct Floor {
-    sandbox: Arc<Sandbox>,
-    world: Option<Box<World>>,
-}
-
-impl Floor {
-    /// The world, unless it was given up.
-    pub fn world(&mut self) -> Result<&mut World, EndReason> {
-        self.world.as_deref_mut().ok_or(EndReason::UpstreamLost)
-    }
-
-    /// Gives the floor back.
-    pub fn release(mut self) {
-        let Some(world) = self.world.take() else {
-            return;
-        };
-        let mut inner = self.sandbox.lock();
-        inner.running = None;
-        inner.free_since = Instant::now();
-        inner.used = inner.free_since;
-        if inner.ended.is_some() {
-            drop(inner);
-            close(world);
-            return;
-        }
-        inner.world = Some(world);
-        inner.wake_next();
-    }
-
-    /// The world cannot be used any more. True if the sandbox had not ended before.
-    pub fn abandon(mut self, reason: EndReason) -> bool {
-        self.break_off(reason)
-    }
-
-    fn break_off(&mut self, reason: EndReason) -> bool {
-        let Some(world) = self.world.take() else {
-            return false;
-        };
-        self.sandbox.lock().running = None;
-        let first = self.sandbox.end(reason);
-        close(world);
-        first
-    }
-}
-
-impl Drop for Floor {
-    fn drop(&mut self) {
-        self.break_off(EndReason::UpstreamLost);
-    }
-}
-
-fn close(world: Box<World>) {
-    // Outside of a runtime (a test that drops everything) closing the socket is all that can be done.
-    if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-        runtime.spawn(async move {
-            let World { link, lease, .. } = *world;
-            link.close().await;
-            drop(lease);
-        });
     }
 }

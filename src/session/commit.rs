@@ -31,6 +31,9 @@ impl Session {
             self.push_advance();
             self.planned = Some((machine, kept));
             self.push_commit_work().await?;
+            if self.skipping {
+                return Ok(());
+            }
             if let Some((machine, _)) = &mut self.planned {
                 let ops = machine.commit(id);
                 self.push_ops(ops)?;
@@ -91,6 +94,9 @@ impl Session {
         if changed {
             if self.world()?.catalog.stale {
                 self.refresh_catalog().await?;
+                if self.skipping {
+                    return Ok(());
+                }
             }
             let catalog = &self.world()?.catalog;
             if catalog.deferrable().len() > NAMED {

@@ -38,7 +38,9 @@ impl Session {
         }
         if !self.skipping {
             self.end_implicit().await?;
-            self.queue.push_back(Expect::EmitHeld);
+            if !self.skipping {
+                self.queue.push_back(Expect::EmitHeld);
+            }
         }
         self.exchange(true).await?;
         if self.view.block.is_none() {

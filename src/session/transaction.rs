@@ -113,7 +113,9 @@ impl Session {
                     "there is no transaction in progress",
                 );
                 self.end_implicit().await?;
-                self.emit_tag("COMMIT");
+                if !self.skipping {
+                    self.emit_tag("COMMIT");
+                }
                 return Ok(());
             }
             Some(block) => block.failed,
@@ -124,7 +126,10 @@ impl Session {
             self.take_floor_if_scoped().await?;
             self.plan_commit().await?;
         }
-        if chain && !self.skipping {
+        if self.skipping {
+            return Ok(());
+        }
+        if chain {
             self.open_block(modes);
             self.changed();
         }

@@ -1,0 +1,130 @@
+//! Errors of the upstream: what they undo, and how they read to the client.
+
+use super::expect::Expect;
+use super::{Session, Stop};
+use crate::audit::EndReason;
+use crate::wire::backend::Fields;
+use crate::wire::frame::HEADER;
+use bytes::{Buf, BytesMut};
+
+impl Session {
+    /// An error of the upstream: everything planned behind it does not happen.
+    pub(super) fn on_error(&mut self, message: BytesMut) -> Result<(), Stop> {
+        let mut body = message;
+        body.advance(HEADER);
+        let mut fields = Fields::parse(body.freeze());
+        if matches!(
+            fields.get(b'V').or_else(|| fields.get(b'S')),
+            Some(b"FATAL" | b"PANIC")
+        ) {
+            tracing::warn!(code = %fields.text(b'C'), "the upstream ended a sandbox's connection");
+            return Err(Stop::Ended(EndReason::UpstreamLost));
+        }
+        let poison = matches!(self.queue.front(), Some(Expect::Poison));
+        let own = matches!(self.queue.front(), Some(Expect::Own(_)));
+        if !poison {
+            self.map_error(&mut fields, own);
+            fields.write(&mut self.client.out, b'E');
+        }
+        self.forget_planned();
+        Ok(())
+    }
+
+    /// Forgets all that was planned beyond what has been reached, up to the Sync.
+    pub(super) fn forget_planned(&mut self) {
+        self.held.clear();
+        self.origin = None;
+        self.open_portal = false;
+        let mut sync = None;
+        for expect in std::mem::take(&mut self.queue) {
+            match expect {
+                Expect::Parse { id, registers, .. } => {
+                    if let Some(name) = registers {
+                        self.statements.remove(&name);
+                    }
+                    if let Ok(world) = self.world() {
+                        world.link.prepared.remove(&id);
+                    }
+                }
+                Expect::Sync { .. } => sync = Some(expect),
+                _ => {}
+            }
+        }
+        self.skipping = sync.is_none();
+        self.queue.extend(sync);
+        if let Some(block) = self.view.block_mut() {
+            block.failed = true;
+        }
+        if let Ok(world) = self.world() {
+            world.link.unnamed = None;
+            world.machine.fail();
+        }
+        self.planned = None;
+        if self.view.block.is_none() {
+            self.portals.clear();
+            self.view.notifications = Default::default();
+            self.rolled_back();
+        }
+    }
+
+    /// Makes an error of the upstream read as if the client had asked it directly.
+    fn map_error(&mut self, fields: &mut Fields, own: bool) {
+        if let Some(origin) = &self.origin
+            && let Ok(position) = fields.text(b'P').parse::<usize>()
+        {
+            let position = origin.sendable.original_position(position) + origin.offset;
+            fields.set(b'P', position.to_string());
+        }
+        let statements = &self.statements;
+        let cursors = &self.view.cursors;
+        fields.for_each_text(|text| {
+            let text = std::str::from_utf8(text).ok()?;
+            let mut changed = text.contains("devinprod_").then(|| text.to_owned())?;
+            for (name, cursor) in cursors.iter() {
+                changed = changed.replace(&cursor.upstream, name);
+            }
+            for (name, prepared) in statements {
+                if let (Ok(name), Ok(upstream)) = (
+                    std::str::from_utf8(name),
+                    std::str::from_utf8(&prepared.upstream),
+                ) && !upstream.is_empty()
+                {
+                    changed = changed.replace(upstream, name);
+                }
+            }
+            Some(changed.into_bytes())
+        });
+        let code = fields.text(b'C');
+        let holder = self.lock_watch.take().and_then(|watch| watch.found());
+        match code.as_str() {
+            "55P03" | "40P01" | "57014" => {
+                if let Some(holder) = holder {
+                    fields.append(b'D', &format!("The lock is held by {holder}."));
+                }
+            }
+            "42501" if fields.text(b'H').is_empty() => {
+                fields.set(b'H', self.privilege_hint(&fields.text(b'M')));
+            }
+            "25006" if self.sandbox.is_read_only() => {
+                fields.set(b'H', "This upstream is served with isolation read_only: nothing can be written, not even for the time of a sandbox");
+            }
+            _ => {}
+        }
+        if own
+            && !matches!(
+                code.as_str(),
+                "23503" | "23505" | "23514" | "23P01" | "23502"
+            )
+        {
+            fields.append(b'W', "devinprod, on behalf of the statement");
+        }
+    }
+
+    fn privilege_hint(&self, message: &str) -> String {
+        if message.starts_with("must be owner") {
+            "Objects that existed before the sandbox cannot be altered in it; objects that it made itself can".to_owned()
+        } else {
+            "A sandbox runs as a developer role, which may write to tables but not reach beyond them; ask whoever runs devinprod setup if this should be allowed".to_owned()
+        }
+    }
+}
