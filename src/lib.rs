@@ -24,13 +24,13 @@
 //! The modules, from the ground up; each imports only from those above it in this list:
 //!
 //! - [`error`]: the only shape of error that a client sees from devinprod itself
-//! - [`wire`]: bytes to messages and back: framing, startup, TLS, SCRAM
 //! - [`sql`]: pure functions on SQL text: split, classify, edit in place
+//! - [`wire`]: bytes to messages and back: framing, startup, TLS, SCRAM
 //! - [`audit`]: events, and where they are written
 //! - [`upstream`]: the only place that opens a socket to Postgres
-//! - [`seal`]: what `devinprod setup` puts into a database, and how to check it
-//! - [`plan`]: from a statement to what is done with it
 //! - [`sandbox`]: virtual transactions, who holds the floor, what is shared, when it ends
+//! - [`plan`]: from a statement to what is done with it
+//! - [`seal`]: what `devinprod setup` puts into a database, and how to check it
 //! - [`session`]: one client
 //! - [`console`]: the virtual database `devinprod`: SHOW SANDBOXES and its like
 //! - [`config`]: `devinprod.toml`, checked; composes the settings that the modules own

@@ -1,8 +1,8 @@
 //! The virtual transactions of one sandbox, sans-IO: what each client believes to be its transaction, laid
 //! over the savepoints of the one upstream transaction that never ends.
 //!
-//! Inputs are what clients do and whether the upstream failed; outputs are [`Op`]s, which
-//! [`crate::upstream::command`] turns into SQL. Nothing here can commit: there is no such op.
+//! Inputs are what clients do and whether the upstream failed; outputs are [`Op`]s, which become
+//! [commands](crate::upstream::command::Command) of the upstream. Nothing here can commit: there is no such op.
 //!
 //! The picture. At the bottom stands one savepoint, the *standing* one: all that lies below it is virtually
 //! committed. A client's work happens in a [`Scope`]: a transaction block, or an implicit transaction (one

@@ -6,6 +6,7 @@ pub mod catalog;
 pub mod floor;
 pub mod machine;
 pub mod mailbox;
+mod ops;
 pub mod registry;
 pub mod settings;
 pub mod view;

@@ -304,7 +304,7 @@ async fn begin(key: &Key, opener: &dyn Opener) -> Result<Arc<Sandbox>, Refusal> 
     }
     let (machine, standing) = Machine::begin(&format!("{:08x}", rand::random::<u32>()));
     let mut commands = vec![Command::Begin];
-    commands.extend(Command::of(standing));
+    commands.extend(standing.commands());
     commands.push(Command::Catalog);
     let rows = match link.run(&commands).await {
         Ok(Ok(rows)) => rows,

@@ -4,7 +4,7 @@ use super::expect::Own;
 use super::{Client, ClientError, Context, Login, Session, Stop};
 use crate::audit::{EndReason, EventKind};
 use crate::error::{Refusal, SqlState};
-use crate::sandbox::machine::{ClientId, ScopeKind};
+use crate::sandbox::machine::{ClientId, Op, ScopeKind};
 use crate::sandbox::mailbox::Mailbox;
 use crate::sandbox::view::{ClientSettings, View};
 use crate::sandbox::world::{Asking, ClientInfo, Key, Sandbox};
@@ -305,7 +305,7 @@ impl Session {
                 frontend::close(&mut world.link.out, Target::Statement, &prepared.upstream);
             }
         }
-        let mut commands: Vec<Command> = ops.into_iter().flat_map(Command::of).collect();
+        let mut commands: Vec<Command> = ops.into_iter().flat_map(Op::commands).collect();
         if !world.machine.is_failed() {
             commands.extend(holds.into_iter().map(Command::CloseCursor));
         }

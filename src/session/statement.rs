@@ -261,7 +261,7 @@ impl Session {
             return Ok(());
         }
         for op in ops {
-            for command in Command::of(op) {
+            for command in op.commands() {
                 self.push_own(&command, Own::Nothing)?;
             }
         }

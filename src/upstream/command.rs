@@ -3,7 +3,6 @@
 //! This is the whole list. There is no COMMIT in it, and no way to make one: what a client wrote reaches the
 //! upstream only as a [`crate::plan::Sendable`], which transaction commands cannot become.
 
-use crate::sandbox::machine::Op;
 use std::fmt::Write as _;
 
 /// How an upstream is kept from committing.
@@ -65,25 +64,6 @@ pub enum Command {
 }
 
 impl Command {
-    /// The statements that carry out an op.
-    pub fn of(op: Op) -> Vec<Self> {
-        match op {
-            Op::Savepoint(name) => vec![Self::Savepoint(name)],
-            Op::Release(name) => vec![Self::Release(name)],
-            Op::RollbackTo(name) => vec![Self::RollbackTo(name)],
-            Op::Restart => vec![Self::Rollback, Self::Begin],
-            Op::Arm => vec![Self::Arm],
-            Op::ReadOnly => vec![Self::ReadOnly],
-            Op::Install(changes) => changes
-                .into_iter()
-                .map(|(name, value)| match value {
-                    Some(value) => Self::Set(name, value),
-                    None => Self::Reset(name),
-                })
-                .collect(),
-        }
-    }
-
     /// The command as one SQL statement; None where this flavor has nothing to do.
     pub fn sql(&self, flavor: Flavor) -> Option<String> {
         Some(match self {

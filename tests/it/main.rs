@@ -6,6 +6,7 @@ mod console;
 mod demo;
 mod harness;
 mod harness_works;
+mod layers;
 mod seal_attacks;
 mod seal_cli;
 mod seal_functions;
