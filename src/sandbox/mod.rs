@@ -3,6 +3,7 @@
 
 pub mod advisory;
 pub mod catalog;
+pub mod data;
 pub mod floor;
 pub mod machine;
 pub mod mailbox;

@@ -1,9 +1,10 @@
 //! All sandboxes of the proxy: found by name, begun when they are asked for, ended when their time is up.
 
 use super::catalog::Catalog;
+use super::data::Key;
 use super::machine::Machine;
 use super::settings::SandboxSettings;
-use super::world::{Key, Sandbox, World};
+use super::world::{Sandbox, World};
 use crate::audit::{EndReason, Event, EventKind, Events};
 use crate::error::{Refusal, SqlState};
 use crate::upstream::command::Command;

@@ -2,9 +2,10 @@
 
 use super::advisory::Advisory;
 use super::catalog::Catalog;
+use super::data::{Asking, ClientInfo, Denied, Key, Summary};
 use super::floor::{Floor, close};
 use super::machine::{ClientId, Holder, Machine};
-use super::mailbox::{Mail, Mailbox};
+use super::mailbox::Mail;
 use super::settings::{Overlap, SandboxSettings};
 use crate::audit::EndReason;
 use crate::error::{Refusal, SqlState};
@@ -14,17 +15,6 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
-
-/// What names a sandbox.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Key {
-    /// Whose it is.
-    pub developer: String,
-    /// On which upstream.
-    pub upstream: String,
-    /// `default` unless the client names another.
-    pub name: String,
-}
 
 /// The upstream transaction and what the proxy knows of it. Only the holder of the floor has it.
 #[derive(Debug)]
@@ -37,85 +27,6 @@ pub struct World {
     pub catalog: Catalog,
     /// Kept as long as the connection: the lease of the developer role.
     pub lease: Box<dyn std::any::Any + Send>,
-}
-
-/// What each client of an ended sandbox is told, once.
-pub fn end_refusal(reason: EndReason, name: &str) -> Refusal {
-    let why = match reason {
-        EndReason::Reset => "it was reset",
-        EndReason::IdleTimeout => "nobody used it for longer than sandbox.idle_timeout",
-        EndReason::MaxAge => "it reached sandbox.max_age",
-        EndReason::BlockTimeout => {
-            "while idle it held locks that others waited for, for longer than sandbox.block_timeout"
-        }
-        EndReason::UpstreamLost => "its connection to the upstream was lost",
-        EndReason::TransactionLost => "the upstream left the transaction, which must never happen",
-        EndReason::ConnectionClosed => "the client that it belonged to is gone",
-        EndReason::AccessWithdrawn => "its developer may no longer use this upstream",
-        EndReason::Shutdown => "the proxy is stopping",
-    };
-    Refusal::error(
-        SqlState::ADMIN_SHUTDOWN,
-        format!("the sandbox \"{name}\" has ended: {why}"),
-    )
-    .detail("Nothing that was done in it was ever committed, and all of it is gone")
-    .hint("The next statement begins a fresh sandbox")
-}
-
-/// One client as the sandbox lists it.
-#[derive(Debug, Clone)]
-pub struct ClientInfo {
-    /// Its `application_name` at login.
-    pub application: String,
-    /// Where it connected from.
-    pub address: String,
-    /// The process id that the proxy gave it.
-    pub process: i32,
-    /// When it attached.
-    pub since: Instant,
-    /// Its mailbox.
-    pub mailbox: Arc<Mailbox>,
-    /// The channels it listens to.
-    pub listens: Arc<BTreeSet<String>>,
-}
-
-/// Someone who wants the floor.
-#[derive(Debug, Clone)]
-pub struct Asking {
-    /// Who.
-    pub client: ClientId,
-    /// Whether its statement may run inside another client's open block.
-    pub may_overlap: bool,
-    /// Set off by a cancel request.
-    pub cancelled: Arc<Notify>,
-}
-
-/// Why the floor was not given.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Denied {
-    /// The sandbox is over.
-    Ended(EndReason),
-    /// The client is to be told this.
-    Refused(Refusal),
-}
-
-/// What the console shows of a sandbox.
-#[derive(Debug, Clone)]
-#[allow(missing_docs)]
-pub struct Summary {
-    pub key: Key,
-    pub begun: Instant,
-    pub idle: Option<Duration>,
-    pub clients: usize,
-    pub armed: bool,
-    pub dirty: bool,
-    pub tainted: bool,
-    pub statements: u64,
-    pub savepoints: u64,
-    pub round_trips: u64,
-    pub process: i32,
-    pub holder: Option<ClientId>,
-    pub waiting: usize,
 }
 
 /// See the [module](self).

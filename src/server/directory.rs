@@ -6,7 +6,8 @@ use crate::console::{
     ClientRow, Directory, LockKind, LockRow, SandboxRow, SandboxState, UpstreamRow,
 };
 use crate::error::{Refusal, SqlState};
-use crate::sandbox::world::{Sandbox, Summary};
+use crate::sandbox::data::Summary;
+use crate::sandbox::world::Sandbox;
 use async_trait::async_trait;
 use std::net::SocketAddr;
 use std::sync::Arc;

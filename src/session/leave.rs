@@ -4,10 +4,11 @@ use super::expect::Own;
 use super::{Client, ClientError, Context, Login, Session, Stop};
 use crate::audit::{EndReason, EventKind};
 use crate::error::{Refusal, SqlState};
+use crate::sandbox::data::{Asking, ClientInfo, Key};
 use crate::sandbox::machine::{ClientId, Op, ScopeKind};
 use crate::sandbox::mailbox::Mailbox;
 use crate::sandbox::view::{ClientSettings, View};
-use crate::sandbox::world::{Asking, ClientInfo, Key, Sandbox};
+use crate::sandbox::world::Sandbox;
 use crate::sql::statement::SetValue;
 use crate::upstream::command::Command;
 use crate::wire::backend::{self, Status};
@@ -344,5 +345,5 @@ impl Session {
 }
 
 fn reason_refusal(reason: EndReason, sandbox: &Sandbox) -> Refusal {
-    crate::sandbox::world::end_refusal(reason, &sandbox.key.name)
+    crate::sandbox::data::end_refusal(reason, &sandbox.key.name)
 }

@@ -30,12 +30,13 @@ pub use shared::{Context, Login};
 
 use crate::audit::EndReason;
 use crate::error::{Refusal, SqlState};
+use crate::sandbox::data::{Asking, Denied, end_refusal};
 use crate::sandbox::floor::Floor;
 use crate::sandbox::machine::{ClientId, Machine};
 use crate::sandbox::mailbox::{Mail, Mailbox};
 use crate::sandbox::registry::LockWatch;
 use crate::sandbox::view::View;
-use crate::sandbox::world::{Asking, Denied, Sandbox, World, end_refusal};
+use crate::sandbox::world::{Sandbox, World};
 use crate::upstream::link::LinkError;
 use crate::wire::backend;
 use crate::wire::frontend::Frontend;

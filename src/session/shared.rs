@@ -3,8 +3,8 @@
 use crate::audit::{Event, EventKind, Events};
 use crate::error::{Refusal, SqlState};
 use crate::plan::PlanCache;
+use crate::sandbox::data::Key;
 use crate::sandbox::registry::Registry;
-use crate::sandbox::world::Key;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 /// The modules from the ground up. `lib.rs` lists them in this order, and `docs/architecture.md` draws it.
 const FLOORS: [&str; 14] = [
-    "error", "sql", "wire", "audit", "upstream", "sandbox", "plan", "seal", "session", "console", "config", "server",
-    "cluster", "cli",
+    "error", "sql", "wire", "audit", "upstream", "sandbox", "plan", "seal", "session", "console",
+    "config", "server", "cluster", "cli",
 ];
 
 /// The most lines that a file may have.
@@ -17,21 +17,36 @@ fn modules_import_only_from_floors_below() {
     let mut wrong = Vec::new();
     let mut seen = BTreeSet::new();
     for file in rust_files(&root().join("src")) {
-        let Some(module) = module_of(&file) else { continue };
+        let Some(module) = module_of(&file) else {
+            continue;
+        };
         seen.insert(module.clone());
         let Some(floor) = floor(&module) else {
-            wrong.push(format!("{}: the module {module} has no floor", shown(&file)));
+            wrong.push(format!(
+                "{}: the module {module} has no floor",
+                shown(&file)
+            ));
             continue;
         };
         let text = std::fs::read_to_string(&file).unwrap();
         for (line, imported) in imports(&text) {
             if imported != module && self::floor(&imported).is_none_or(|below| below >= floor) {
-                wrong.push(format!("{}:{line}: {module} imports {imported}", shown(&file)));
+                wrong.push(format!(
+                    "{}:{line}: {module} imports {imported}",
+                    shown(&file)
+                ));
             }
         }
     }
-    assert!(wrong.is_empty(), "imports that go up:\n{}", wrong.join("\n"));
-    let missing: Vec<_> = FLOORS.iter().filter(|floor| !seen.contains(**floor)).collect();
+    assert!(
+        wrong.is_empty(),
+        "imports that go up:\n{}",
+        wrong.join("\n")
+    );
+    let missing: Vec<_> = FLOORS
+        .iter()
+        .filter(|floor| !seen.contains(**floor))
+        .collect();
     assert!(missing.is_empty(), "floors without a module: {missing:?}");
 }
 
@@ -56,14 +71,21 @@ fn no_file_is_too_long() {
             (lines > LONGEST).then(|| format!("{}: {lines} lines", shown(&file)))
         })
         .collect();
-    assert!(long.is_empty(), "longer than {LONGEST} lines:\n{}", long.join("\n"));
+    assert!(
+        long.is_empty(),
+        "longer than {LONGEST} lines:\n{}",
+        long.join("\n")
+    );
 }
 
 #[test]
 fn imports_are_found_however_they_are_written() {
     let text = "use crate::wire::frame;\npub use crate::{\n    sql::lexer,\n    plan::{Plan, cache},\n};\n\
                 // crate::cli in a comment\nlet x = crate::audit::now();\npub(crate) fn f() {}\n";
-    let found: Vec<_> = imports(text).into_iter().map(|(line, module)| format!("{line} {module}")).collect();
+    let found: Vec<_> = imports(text)
+        .into_iter()
+        .map(|(line, module)| format!("{line} {module}"))
+        .collect();
     assert_eq!(found, ["1 wire", "2 sql", "2 plan", "7 audit"]);
 }
 
@@ -105,7 +127,9 @@ fn heads(group: &str) -> Vec<String> {
 }
 
 fn first_word(path: &str) -> String {
-    path.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect()
+    path.chars()
+        .take_while(|c| c.is_ascii_alphanumeric() || *c == '_')
+        .collect()
 }
 
 fn floor(module: &str) -> Option<usize> {
@@ -115,13 +139,21 @@ fn floor(module: &str) -> Option<usize> {
 /// `src/sandbox/world.rs` belongs to `sandbox`; the crate's own two files belong to no floor.
 fn module_of(file: &Path) -> Option<String> {
     let inside = file.strip_prefix(root().join("src")).unwrap();
-    let first = inside.components().next()?.as_os_str().to_str()?.trim_end_matches(".rs").to_owned();
+    let first = inside
+        .components()
+        .next()?
+        .as_os_str()
+        .to_str()?
+        .trim_end_matches(".rs")
+        .to_owned();
     (!matches!(first.as_str(), "lib" | "main")).then_some(first)
 }
 
 fn rust_files(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
-    let Ok(entries) = std::fs::read_dir(folder) else { return files };
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return files;
+    };
     for entry in entries {
         let path = entry.unwrap().path();
         if path.is_dir() {
@@ -135,7 +167,10 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
 }
 
 fn shown(file: &Path) -> String {
-    file.strip_prefix(root()).unwrap_or(file).display().to_string()
+    file.strip_prefix(root())
+        .unwrap_or(file)
+        .display()
+        .to_string()
 }
 
 fn root() -> PathBuf {
