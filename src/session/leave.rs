@@ -222,6 +222,8 @@ impl Session {
         let error = failed.then(|| self.client.out.split());
         self.exchange(true).await?;
         if let Some(error) = error {
+            // The Sync was ours: a ReadyForQuery would tell the client that it is let in.
+            self.client.out.clear();
             let fields = backend::Fields::parse(error.freeze().slice(HEADER..));
             let refusal = Refusal::fatal(SqlState::INVALID_PARAMETER_VALUE, fields.text(b'M'));
             return Err(refusal.into());
