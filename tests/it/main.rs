@@ -1,9 +1,11 @@
 //! The integration tests: one binary, one file per behaviour, a real Postgres in each.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+mod chaos_kit;
 mod cli;
 mod console;
 mod demo;
+mod faults;
 mod harness;
 mod harness_works;
 mod layers;
