@@ -216,6 +216,7 @@ impl Session {
         if let Some((machine, _)) = &mut self.planned {
             let ops = machine.commit(self.id);
             self.push_ops(ops)?;
+            self.push_advance();
         }
         self.exchange(false).await?;
         let failed = self.skipping;
