@@ -303,6 +303,16 @@ async fn begin(key: &Key, opener: &dyn Opener) -> Result<Arc<Sandbox>, Refusal> 
         Ok(Err(fields)) => return Err(failed(fields.text(b'M'))),
         Err(error) => return Err(failed(error.to_string())),
     }
+    // So that a backend whose proxy died ends in the middle of a statement, too, and its locks with it. Some
+    // platforms of the server do not have it, which is no reason to go without a sandbox.
+    let noticing = Command::Set("client_connection_check_interval".into(), "2s".into());
+    match link.run_before_begin(&[noticing]).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(fields)) => {
+            tracing::debug!(code = %fields.text(b'C'), "a dead proxy is noticed after statements only");
+        }
+        Err(error) => return Err(failed(error.to_string())),
+    }
     let (machine, standing) = Machine::begin(&format!("{:08x}", rand::random::<u32>()));
     let mut commands = vec![Command::Begin];
     commands.extend(standing.commands());
