@@ -71,7 +71,7 @@ impl UpstreamOpener {
         let keeper = self.keeper().await?;
         let findings = seal::verify(&keeper, &self.upstream.names)
             .await
-            .map_err(|error| self.open_seal(error.to_string()))?;
+            .map_err(|error| self.seal_refusal(&error))?;
         match findings
             .into_iter()
             .find(|finding| finding.gravity == Gravity::Hole)
@@ -163,9 +163,19 @@ impl UpstreamOpener {
                 format!("all developer roles of the upstream {} are in use", self.upstream.name),
             )
             .hint("End a sandbox that is no longer needed (RESET SANDBOX in the database devinprod), or run devinprod setup with more --pairs"),
+            // A connection that broke says nothing about the seal.
+            seal::SealError::Postgres(error) if is_lost(error) => self.unreachable(&ConnectError::Closed),
             error => self.open_seal(error.to_string()),
         }
     }
+}
+
+/// Whether the connection is gone, as opposed to a statement that failed: Postgres' classes 08 and 57P.
+fn is_lost(error: &tokio_postgres::Error) -> bool {
+    error.as_db_error().is_none_or(|error| {
+        let code = error.code().code();
+        code.starts_with("57P") || code.starts_with("08")
+    })
 }
 
 #[async_trait]
