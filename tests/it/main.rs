@@ -6,6 +6,7 @@ mod cli;
 mod console;
 mod demo;
 mod faults;
+mod faults_upstream;
 mod harness;
 mod harness_works;
 mod layers;
