@@ -67,6 +67,8 @@ pub struct Asking {
     pub client: ClientId,
     /// Whether its statement may run inside another client's open block.
     pub may_overlap: bool,
+    /// Nothing is executed (a batch of Parse and Describe): joining need not wait.
+    pub at_once: bool,
     /// Set off by a cancel request.
     pub cancelled: Arc<Notify>,
 }

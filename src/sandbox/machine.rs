@@ -47,7 +47,10 @@ pub enum ScopeKind {
     Block,
     /// An implicit transaction; ends at the Sync.
     Implicit,
-    /// An implicit transaction that failed; undone before anything else runs.
+    /// A part of a client's block that runs on top of another client's block: it ends at the Sync, and the
+    /// client's own block, if it has a scope below, goes on.
+    Piece,
+    /// An implicit transaction or piece that failed; undone before anything else runs.
     FailedImplicit,
     /// A block that was committed while another client's scope lay on top of it; ends with that one.
     Committed,
@@ -151,6 +154,8 @@ impl Machine {
                 }
             }
             Some(_) => {
+                let has_more = self.has_scope(client);
+                let kind = if has_more { ScopeKind::Piece } else { kind };
                 ops.push(self.push_savepoint());
                 self.scopes.push(Scope {
                     client,
@@ -220,6 +225,19 @@ impl Machine {
         ops
     }
 
+    /// The Sync behind a piece: what it did belongs to the scope below.
+    pub fn end_piece(&mut self, client: ClientId) -> Vec<Op> {
+        let mut ops = Vec::new();
+        if self
+            .scopes
+            .last()
+            .is_some_and(|top| top.client == client && top.kind == ScopeKind::Piece)
+        {
+            self.end_top(&mut ops);
+        }
+        ops
+    }
+
     /// The client's scope is undone. Without one, nothing happens.
     pub fn rollback(&mut self, client: ClientId) -> Vec<Op> {
         let mut ops = Vec::new();
@@ -272,7 +290,9 @@ impl Machine {
     pub fn fail(&mut self) {
         self.failed = true;
         match self.scopes.last_mut() {
-            Some(top) if top.kind == ScopeKind::Implicit => top.kind = ScopeKind::FailedImplicit,
+            Some(top) if matches!(top.kind, ScopeKind::Implicit | ScopeKind::Piece) => {
+                top.kind = ScopeKind::FailedImplicit;
+            }
             Some(_) => {}
             // It failed before its scope was reached; what stands is the standing savepoint.
             None => self.scopes.push(Scope {

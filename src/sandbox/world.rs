@@ -71,8 +71,7 @@ struct Inner {
 #[derive(Debug)]
 struct Waiter {
     ticket: u64,
-    client: ClientId,
-    may_overlap: bool,
+    asking: Asking,
     since: Instant,
     wake: Arc<Notify>,
 }
@@ -130,8 +129,9 @@ impl Sandbox {
             if let Some(reason) = inner.ended {
                 return Err(Denied::Ended(reason));
             }
-            let turn = self.turn(&inner, asking.client, asking.may_overlap, started);
-            if turn == Turn::Now && (inner.waiters.is_empty() || inner.is_holder(asking.client)) {
+            let turn = self.turn(&inner, asking, started);
+            if turn == Turn::Now
+                && (inner.is_holder(asking.client) || !self.someone_is_due(&inner, started)) {
                 return self.take(&mut inner, asking.client);
             }
             let ticket = inner.next_ticket;
@@ -139,8 +139,7 @@ impl Sandbox {
             let wake = Arc::new(Notify::new());
             inner.waiters.push_back(Waiter {
                 ticket,
-                client: asking.client,
-                may_overlap: asking.may_overlap,
+                asking: asking.clone(),
                 since: started,
                 wake: wake.clone(),
             });
@@ -158,7 +157,7 @@ impl Sandbox {
                 if let Some(reason) = inner.ended {
                     return Err(Denied::Ended(reason));
                 }
-                match self.turn(&inner, asking.client, asking.may_overlap, now) {
+                match self.turn(&inner, asking, now) {
                     Turn::Now if self.is_first(&inner, ticket, now) => {
                         queued.leave(&mut inner);
                         return self.take(&mut inner, asking.client);
@@ -377,7 +376,7 @@ impl Sandbox {
         self.lock()
             .waiters
             .iter()
-            .map(|waiter| (waiter.client, waiter.since))
+            .map(|waiter| (waiter.asking.client, waiter.since))
             .collect()
     }
 
@@ -436,7 +435,8 @@ impl Sandbox {
         })
     }
 
-    fn turn(&self, inner: &Inner, client: ClientId, may_overlap: bool, now: Instant) -> Turn {
+    fn turn(&self, inner: &Inner, asking: &Asking, now: Instant) -> Turn {
+        let client = asking.client;
         if inner.world.is_none() {
             return Turn::Later;
         }
@@ -444,14 +444,14 @@ impl Sandbox {
             return Turn::Now;
         };
         let joins = self.settings.overlap == Overlap::Join
-            && may_overlap
+            && asking.may_overlap
             && holder.joinable
             && inner.exclusive.is_none_or(|exclusive| exclusive == client);
         if !joins {
             return Turn::Later;
         }
         let at = inner.free_since + self.settings.overlap_after;
-        if at <= now { Turn::Now } else { Turn::At(at) }
+        if at <= now || asking.at_once { Turn::Now } else { Turn::At(at) }
     }
 
     fn is_first(&self, inner: &Inner, ticket: u64, now: Instant) -> bool {
@@ -459,9 +459,13 @@ impl Sandbox {
             .waiters
             .iter()
             .find(|w| {
-                w.ticket == ticket || self.turn(inner, w.client, w.may_overlap, now) == Turn::Now
+                w.ticket == ticket || self.turn(inner, &w.asking, now) == Turn::Now
             })
             .is_some_and(|w| w.ticket == ticket)
+    }
+
+    fn someone_is_due(&self, inner: &Inner, now: Instant) -> bool {
+        inner.waiters.iter().any(|w| self.turn(inner, &w.asking, now) == Turn::Now)
     }
 
     fn overlaps(&self, inner: &Inner, client: ClientId, now: Instant) -> bool {

@@ -30,7 +30,9 @@ impl Session {
             let machine = machine.clone();
             self.push_advance();
             self.planned = Some((machine, kept));
-            self.push_commit_work().await?;
+            if self.is_planned_top() {
+                self.push_commit_work().await?;
+            }
             if self.skipping {
                 return Ok(());
             }
@@ -63,6 +65,10 @@ impl Session {
 
     /// Ends the implicit transaction, if one is open.
     pub(super) async fn end_implicit(&mut self) -> Result<(), Stop> {
+        if let Some((machine, _)) = &mut self.planned {
+            let ops = machine.end_piece(self.id);
+            self.push_ops(ops)?;
+        }
         let open = match &self.planned {
             Some((machine, view)) => view.block.is_none() && machine.has_scope(self.id),
             None => false,
@@ -75,6 +81,13 @@ impl Session {
         } else {
             Ok(())
         }
+    }
+
+    /// Below another client's open block nothing can be checked now; that block's end checks it.
+    fn is_planned_top(&self) -> bool {
+        self.planned
+            .as_ref()
+            .is_some_and(|(machine, _)| machine.is_top(self.id))
     }
 
     async fn push_commit_work(&mut self) -> Result<(), Stop> {

@@ -387,7 +387,7 @@ impl Session {
     /// Whether the upstream itself would answer for a failed block.
     fn has_upstream_scope(&self) -> bool {
         match (&self.floor, &self.planned) {
-            (Some(_), Some((machine, _))) => machine.has_scope(self.id),
+            (Some(_), Some((machine, _))) => machine.is_failed() && machine.is_top(self.id),
             _ => false,
         }
     }

@@ -104,6 +104,7 @@ impl Session {
             asking: Asking {
                 client: id,
                 may_overlap: true,
+                at_once: false,
                 cancelled,
             },
             mailbox: Arc::new(Mailbox::default()),

@@ -186,6 +186,13 @@ impl Session {
 
     /// Runs a batch, message by message. An error of one is told, and what it ends is ended.
     async fn batch(&mut self, batch: VecDeque<Frontend>) -> Result<(), ClientError> {
+        let executes = |message: &Frontend| {
+            matches!(
+                message,
+                Frontend::Execute { .. } | Frontend::Bind { .. } | Frontend::Query(_) | Frontend::FunctionCall
+            )
+        };
+        self.asking.at_once = matches!(batch.back(), Some(Frontend::Sync)) && !batch.iter().any(executes);
         self.pending = batch;
         while let Some(message) = self.pending.pop_front() {
             let ends = matches!(

@@ -169,7 +169,7 @@ impl Session {
             Some(block) if block.failed => return Err(failed_block().into()),
             Some(_) => {}
         }
-        self.enter_scope(true).await?;
+        self.enter_scope(false).await?;
         if let Some((machine, view)) = &mut self.planned {
             let (upstream, ops) = machine.savepoint();
             let before = Box::new(view.clone());
@@ -193,7 +193,7 @@ impl Session {
             Some(_) => {}
         }
         let (index, upstream) = self.find_savepoint(name)?;
-        self.enter_scope(true).await?;
+        self.enter_scope(false).await?;
         if let Some((machine, view)) = &mut self.planned {
             let ops = machine.release(&upstream);
             if let Some(block) = view.block_mut() {
@@ -314,7 +314,7 @@ impl Session {
             .as_ref()
             .is_none_or(|block| block.queried || !block.savepoints.is_empty());
         if self.floor.is_some() || touched {
-            self.take_floor(false).await
+            self.take_floor(true).await
         } else {
             Ok(())
         }
