@@ -104,8 +104,10 @@ impl Session {
     /// A setting that belongs to the virtual transaction.
     fn virtual_setting(&mut self, name: &str) -> String {
         let on = |value: bool| if value { "on" } else { "off" }.to_owned();
+        let nothing_writes = self.sandbox.is_read_only();
         let view = self.plan_view();
         match name {
+            "transaction_read_only" | "default_transaction_read_only" if nothing_writes => on(true),
             "transaction_isolation" => view.isolation().as_str().to_owned(),
             "default_transaction_isolation" => view
                 .characteristics

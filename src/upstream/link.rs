@@ -19,6 +19,8 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
 /// How many bytes are read at once, and the most that waits unread.
 const READ: usize = 64 * 1024;
+/// The most that an empty buffer keeps for the next messages.
+const KEPT: usize = 512 * 1024;
 /// A message that the proxy must hold whole (not rows) may have this many bytes.
 const WHOLE_MESSAGE: usize = 64 * 1024 * 1024;
 
@@ -144,6 +146,10 @@ impl Link {
                 }
                 Poll::Pending => return Ok(()),
             }
+        }
+        if self.out.is_empty() && self.out.capacity() > KEPT {
+            // One large message must not hold its memory for the rest of the sandbox.
+            self.out = BytesMut::new();
         }
         if had {
             let _ = Pin::new(&mut self.stream).poll_flush(cx)?;
