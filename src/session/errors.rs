@@ -61,6 +61,9 @@ impl Session {
         }
         self.planned = None;
         if self.view.block.is_none() {
+            if let Some(before) = self.before_implicit.take() {
+                self.view = *before;
+            }
             self.portals.clear();
             self.view.notifications = Default::default();
             self.rolled_back();

@@ -265,6 +265,9 @@ impl Session {
                 Some(Expect::Origin(origin)) => self.origin = origin,
                 Some(Expect::Advance(state)) => {
                     let (machine, view) = *state;
+                    if view.block.is_none() && !machine.has_scope(self.id) {
+                        self.before_implicit = Some(Box::new(view.clone()));
+                    }
                     self.view = view;
                     if let Some(Ok(world)) = self.floor.as_mut().map(|floor| floor.world()) {
                         world.machine = machine;

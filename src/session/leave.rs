@@ -109,6 +109,7 @@ impl Session {
             },
             mailbox: Arc::new(Mailbox::default()),
             view,
+            before_implicit: None,
             statements: HashMap::new(),
             portals: HashMap::new(),
             reported: BTreeMap::new(),

@@ -88,6 +88,8 @@ struct Session {
     mailbox: Arc<Mailbox>,
     /// What has been reached.
     view: View,
+    /// As it was when the implicit transaction began that runs now: what comes back if it fails.
+    before_implicit: Option<Box<View>>,
     statements: HashMap<Bytes, Arc<Prepared>>,
     portals: HashMap<Bytes, Portal>,
     /// ParameterStatus values that the client was told last.
@@ -260,6 +262,9 @@ impl Session {
                 block.savepoints.clear();
             }
             self.planned = None;
+        }
+        if self.view.block.is_none() {
+            self.before_implicit = Some(Box::new(self.view.clone()));
         }
         let view = self
             .planned
