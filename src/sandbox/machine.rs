@@ -75,9 +75,28 @@ struct State {
     installed: Settings,
 }
 
+impl State {
+    fn install(&mut self, name: &str, value: Option<&str>) {
+        let installed = Arc::make_mut(&mut self.installed);
+        match value {
+            Some(value) => installed.insert(name.to_owned(), value.to_owned()),
+            None => installed.remove(name),
+        };
+    }
+}
+
+/// A point in what a machine did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    counter: u64,
+    rewinds: u64,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Savepoint {
     name: String,
+    /// The machine's counter when it was made.
+    number: u64,
     at: State,
 }
 
@@ -103,6 +122,8 @@ pub struct Holder {
 pub struct Machine {
     prefix: Arc<str>,
     counter: u64,
+    /// How often something was undone.
+    rewinds: u64,
     now: State,
     failed: bool,
     stack: Vec<Savepoint>,
@@ -119,6 +140,7 @@ impl Machine {
         let mut machine = Self {
             prefix: prefix.into(),
             counter: 0,
+            rewinds: 0,
             now: State {
                 armed: false,
                 read_only: false,
@@ -171,6 +193,14 @@ impl Machine {
         }
         if !self.failed {
             if read_only && !self.now.read_only {
+                // What was written before must be kept at COMMIT, when READ ONLY is rolled back.
+                let written = self
+                    .stack
+                    .last()
+                    .is_some_and(|top| top.at.effects != self.now.effects);
+                if written {
+                    ops.push(self.push_savepoint());
+                }
                 self.now.read_only = true;
                 ops.push(Op::ReadOnly);
             }
@@ -270,6 +300,14 @@ impl Machine {
         let Some(index) = self.stack.iter().position(|s| s.name == name) else {
             return Vec::new();
         };
+        let crosses_read_only = self
+            .stack
+            .get(index)
+            .is_some_and(|s| self.now.read_only && !s.at.read_only);
+        if crosses_read_only {
+            // The way back to where it was not READ ONLY; COMMIT needs it, and it ends then.
+            return Vec::new();
+        }
         self.evict_above(index);
         self.stack.truncate(index);
         self.sink_acknowledged(index);
@@ -304,12 +342,27 @@ impl Machine {
     }
 
     /// A setting's value was changed by a statement of the client; it is undone with the scope.
-    pub fn installed(&mut self, name: &str, value: Option<String>) {
-        let installed = Arc::make_mut(&mut self.now.installed);
-        match value {
-            Some(value) => installed.insert(name.to_owned(), value),
-            None => installed.remove(name),
-        };
+    pub fn installed(&mut self, name: &str, value: Option<&str>) {
+        self.now.install(name, value);
+    }
+
+    /// Where the machine stands, for [`Self::installed_at`].
+    pub fn mark(&self) -> Mark {
+        Mark {
+            counter: self.counter,
+            rewinds: self.rewinds,
+        }
+    }
+
+    /// As [`Self::installed`], on a machine that was planned further, for a value that was set at this mark.
+    pub fn installed_at(&mut self, mark: Mark, name: &str, value: Option<&str>) {
+        if self.rewinds != mark.rewinds {
+            return;
+        }
+        for savepoint in self.stack.iter_mut().filter(|s| s.number > mark.counter) {
+            savepoint.at.install(name, value);
+        }
+        self.now.install(name, value);
     }
 
     /// Whether the upstream's transaction is in the failed state.
@@ -391,6 +444,7 @@ impl Machine {
         let _ = write!(name, "dp_{}_{}", self.prefix, self.counter);
         self.stack.push(Savepoint {
             name: name.clone(),
+            number: self.counter,
             at: self.now.clone(),
         });
         Op::Savepoint(name)
@@ -444,12 +498,19 @@ impl Machine {
         let Some(top) = self.scopes.last().cloned() else {
             return;
         };
-        let Some(bottom) = self.stack.get(top.bottom) else {
+        let Some(bottom) = self.stack.get(top.bottom).cloned() else {
             return;
         };
         if self.now.read_only && !bottom.at.read_only {
-            // READ ONLY cannot be taken back but by a rollback, and there is nothing to keep.
-            return self.undo(self.scopes.len() - 1, ops);
+            // READ ONLY cannot be taken back but by a rollback, and since then there is nothing to keep.
+            match self.stack.iter().rposition(|s| !s.at.read_only) {
+                Some(writable) if writable > top.bottom => {
+                    let name = self.stack.get(writable).map(|s| s.name.clone());
+                    ops.extend(name.map(Op::RollbackTo));
+                    self.rewind_for(top.client, writable);
+                }
+                _ => return self.undo(self.scopes.len() - 1, ops),
+            }
         }
         let changed = self.now.effects != bottom.at.effects;
         self.scopes.pop();
@@ -519,6 +580,7 @@ impl Machine {
 
     /// State as it was when the savepoint of this index was made, which stays.
     fn rewind_for(&mut self, client: ClientId, index: usize) {
+        self.rewinds += 1;
         if let Some(savepoint) = self.stack.get(index) {
             self.now = savepoint.at.clone();
         }

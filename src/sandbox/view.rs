@@ -27,6 +27,8 @@ pub struct View {
     pub notifications: Arc<Vec<(String, String)>>,
     /// SET SESSION CHARACTERISTICS.
     pub characteristics: Modes,
+    /// Which transaction of the client this is, and which one was kept last.
+    transaction: (u64, Option<u64>),
 }
 
 /// A transaction block as the client sees it.
@@ -42,6 +44,8 @@ pub struct Block {
     pub read_only: bool,
     /// DEFERRABLE
     pub deferrable: bool,
+    /// The modes that AND CHAIN gave it: those come back after an error, what BEGIN said does not.
+    pub chained: Modes,
     /// A statement that takes a snapshot has run: modes are fixed.
     pub queried: bool,
     /// A statement failed.
@@ -158,6 +162,12 @@ impl ClientSettings {
     }
 }
 
+/// One of a client's transactions; see [`View::moment`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment {
+    transaction: u64,
+}
+
 impl View {
     /// The status byte that this client is due.
     pub fn status(&self) -> Status {
@@ -173,8 +183,9 @@ impl View {
         self.block.as_mut().map(Arc::make_mut)
     }
 
-    /// Opens a block. `begun` is when its transaction began.
-    pub fn begin(&mut self, modes: Modes, begun: Instant) {
+    /// Opens a block. `begun` is when its transaction began; `chained` are the modes of the one before.
+    pub fn begin(&mut self, modes: Modes, chained: Option<Modes>, begun: Instant) {
+        let modes = chained.unwrap_or(modes);
         let before = Box::new(self.clone());
         self.block = Some(Arc::new(Block {
             begun,
@@ -188,6 +199,7 @@ impl View {
                 .deferrable
                 .or(self.characteristics.deferrable)
                 .unwrap_or(false),
+            chained: chained.unwrap_or_default(),
             queried: false,
             failed: false,
             before,
@@ -197,13 +209,37 @@ impl View {
 
     /// The modes of the block, to be taken over by AND CHAIN.
     pub fn modes(&self) -> Modes {
-        self.block
-            .as_ref()
-            .map_or_else(Modes::default, |block| Modes {
+        match &self.block {
+            None => Modes::default(),
+            Some(block) if block.failed => block.chained,
+            Some(block) => Modes {
                 isolation: Some(block.isolation),
                 read_only: Some(block.read_only),
                 deferrable: Some(block.deferrable),
-            })
+            },
+        }
+    }
+
+    /// Takes over what a statement of `at`, an earlier state of this client, turned out to have set.
+    pub fn learn_setting(&mut self, at: &Moment, name: &str, value: Option<&str>, local: bool) {
+        let (transaction, kept) = self.transaction;
+        let over = kept == Some(at.transaction);
+        if (transaction != at.transaction && !over) || (over && local) {
+            return;
+        }
+        match value {
+            Some(value) => self.settings.set(name, value.to_owned(), local),
+            None => {
+                self.settings.reset(name);
+            }
+        }
+    }
+
+    /// The transaction that this state belongs to.
+    pub fn moment(&self) -> Moment {
+        Moment {
+            transaction: self.transaction.0,
+        }
     }
 
     /// Whether a statement of this client must run READ ONLY.
@@ -224,6 +260,7 @@ impl View {
 
     /// What a successful end of the transaction leaves.
     pub fn committed(&mut self) {
+        self.transaction = (self.transaction.0 + 1, Some(self.transaction.0));
         self.block = None;
         self.settings.end_transaction();
         if self.cursors.values().any(|cursor| !cursor.hold) {
@@ -241,14 +278,17 @@ impl View {
 
     /// The session as it was before the block.
     pub fn rolled_back(&mut self) {
+        let number = self.transaction.0;
         if let Some(block) = self.block.take() {
             *self = (*block.before).clone();
         }
+        self.transaction.0 = number + 1;
         self.settings.end_transaction();
         self.notifications = Arc::default();
     }
 
-    fn default_read_only(&self) -> bool {
+    /// Whether a transaction is READ ONLY that does not say what it is.
+    pub fn default_read_only(&self) -> bool {
         self.characteristics.read_only.unwrap_or_else(|| {
             matches!(
                 self.settings.get("default_transaction_read_only"),

@@ -281,10 +281,6 @@ impl Session {
     /// SET CONSTRAINTS ALL: by name, because ALL would fire the guard.
     async fn set_constraints(&mut self, deferred: bool) -> Result<(), Stop> {
         if self.plan_view().block.is_none() && !self.implicit_block {
-            self.warn(
-                SqlState::NO_ACTIVE_SQL_TRANSACTION,
-                "SET CONSTRAINTS can only be used in transaction blocks",
-            );
             self.emit_tag("SET CONSTRAINTS");
             return Ok(());
         }

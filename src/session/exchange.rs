@@ -352,11 +352,16 @@ impl Session {
                     self.reported.insert(name, value);
                 }
             }
-            Own::Now => self.each_state(|_, view| {
-                if let Some(block) = view.block_mut() {
-                    block.now.clone_from(&value);
-                }
-            }),
+            Own::Now => {
+                let at = self.view.moment();
+                self.each_state(|_, view| {
+                    if view.moment() == at
+                        && let Some(block) = view.block_mut()
+                    {
+                        block.now.clone_from(&value);
+                    }
+                });
+            }
             Own::Advisory => self.captured = value,
             Own::Notify => self.on_notify(value.unwrap_or_default()),
             Own::Catalog => {
@@ -365,14 +370,17 @@ impl Session {
                 self.catalog_rows.push(row);
             }
             Own::Setting { name, local } => {
+                let Some(Ok(mark)) = self
+                    .floor
+                    .as_mut()
+                    .map(|f| f.world().map(|w| w.machine.mark()))
+                else {
+                    return;
+                };
+                let at = self.view.moment();
                 self.each_state(|machine, view| {
-                    machine.installed(&name, value.clone());
-                    match &value {
-                        Some(value) => view.settings.set(&name, value.clone(), local),
-                        None => {
-                            view.settings.reset(&name);
-                        }
-                    }
+                    machine.installed_at(mark, &name, value.as_deref());
+                    view.learn_setting(&at, &name, value.as_deref(), local);
                 });
             }
         }
@@ -392,7 +400,11 @@ impl Session {
         };
         let (channel, payload) = hex.split_once(',').unwrap_or((&hex, ""));
         let pair = (decode(channel), decode(payload));
+        let at = self.view.moment();
         self.each_state(|_, view| {
+            if view.moment() != at {
+                return;
+            }
             let notifications = std::sync::Arc::make_mut(&mut view.notifications);
             if !notifications.contains(&pair) {
                 notifications.push(pair.clone());
@@ -435,10 +447,29 @@ impl Session {
         }
         if forward {
             self.deliver_mail();
-            let status = self.view.status();
-            backend::ready(&mut self.client.out, status);
+            self.ready();
         }
         Ok(())
+    }
+
+    /// ReadyForQuery, and before it the one reported setting that the upstream does not know of.
+    pub(super) fn ready(&mut self) {
+        const NAME: &str = "default_transaction_read_only";
+        let value = if self.view.default_read_only() {
+            "on"
+        } else {
+            "off"
+        };
+        if let Some(reported) = self
+            .reported
+            .get_mut(NAME)
+            .filter(|reported| *reported != value)
+        {
+            value.clone_into(reported);
+            backend::parameter_status(&mut self.client.out, NAME, value);
+        }
+        let status = self.view.status();
+        backend::ready(&mut self.client.out, status);
     }
 
     fn ready_without_upstream(&mut self) {
@@ -447,8 +478,7 @@ impl Session {
                 self.view = view;
             }
             self.deliver_mail();
-            let status = self.view.status();
-            backend::ready(&mut self.client.out, status);
+            self.ready();
         }
     }
 

@@ -89,12 +89,9 @@ impl Session {
             .settings
             .iter()
             .filter(|(name, _)| !crate::plan::is_virtual_setting(name));
-        let view = View {
-            settings: ClientSettings::from_startup(
-                settings.map(|(k, v)| (k.clone(), v.clone())).collect(),
-            ),
-            ..View::default()
-        };
+        let mut view = View::default();
+        view.settings =
+            ClientSettings::from_startup(settings.map(|(k, v)| (k.clone(), v.clone())).collect());
         Self {
             id,
             login,

@@ -350,8 +350,7 @@ impl Session {
         self.client.tell(&refusal);
         self.skipping = !ends;
         if ends {
-            let status = self.view.status();
-            backend::ready(&mut self.client.out, status);
+            self.ready();
         }
         Ok(())
     }

@@ -179,6 +179,14 @@ impl Session {
             Kind::Discard(crate::sql::statement::Discard::All) if in_block => {
                 Some(never_in_block("DISCARD ALL"))
             }
+            Kind::Set { local: true, .. } if !in_block => {
+                self.warn_outside_block("SET LOCAL");
+                None
+            }
+            Kind::SetConstraints { .. } if !in_block => {
+                self.warn_outside_block("SET CONSTRAINTS");
+                None
+            }
             _ => None,
         };
         refusal.map_or(Ok(()), |refusal| Err(refusal.into()))

@@ -1,6 +1,6 @@
 //! Transaction commands: answered as Postgres answers them, from the client's view.
 
-use super::expect::Expect;
+use super::expect::{Expect, Own};
 use super::{Session, Stop};
 use crate::error::{Refusal, SqlState};
 use crate::plan::{Action, Plan};
@@ -39,6 +39,10 @@ impl Session {
         plan: &Plan,
         command: &Transaction,
     ) -> Result<(), Stop> {
+        self.await_captures(command).await?;
+        if self.skipping {
+            return Ok(());
+        }
         match command {
             Transaction::Begin { start, modes } => self.begin(*start, *modes).await,
             Transaction::Commit { chain } => self.commit(*chain).await,
@@ -71,6 +75,28 @@ impl Session {
         }
     }
 
+    /// What a statement set must be known before a state is kept to return to.
+    async fn await_captures(&mut self, command: &Transaction) -> Result<(), Stop> {
+        let keeps_state = matches!(
+            command,
+            Transaction::Begin { .. }
+                | Transaction::Savepoint(_)
+                | Transaction::RollbackTo(_)
+                | Transaction::Commit { chain: true }
+                | Transaction::Rollback { chain: true }
+        );
+        let captures = |expect: &Expect| {
+            matches!(
+                expect,
+                Expect::Own(Own::Setting { .. } | Own::Now | Own::Notify)
+            )
+        };
+        if keeps_state && self.queue.iter().any(captures) {
+            self.exchange(false).await?;
+        }
+        Ok(())
+    }
+
     async fn begin(&mut self, start: bool, modes: Modes) -> Result<(), Stop> {
         if self.plan_view().block.is_some() {
             self.warn(
@@ -78,7 +104,7 @@ impl Session {
                 "there is already a transaction in progress",
             );
         } else {
-            self.open_block(modes);
+            self.open_block(modes, None);
             self.mention_isolation();
         }
         self.changed();
@@ -86,7 +112,7 @@ impl Session {
         Ok(())
     }
 
-    fn open_block(&mut self, modes: Modes) {
+    fn open_block(&mut self, modes: Modes, chained: Option<Modes>) {
         let id = self.id;
         let (has_scope, view) = match &mut self.planned {
             Some((machine, view)) => {
@@ -95,7 +121,7 @@ impl Session {
             }
             None => (false, &mut self.view),
         };
-        view.begin(modes, Instant::now());
+        view.begin(modes, chained, Instant::now());
         if let Some(block) = view.block_mut() {
             // Statements of the same implicit transaction that ran before belong to the block now.
             block.queried = has_scope;
@@ -130,7 +156,7 @@ impl Session {
             return Ok(());
         }
         if chain {
-            self.open_block(modes);
+            self.open_block(modes, Some(modes));
             self.changed();
         }
         self.emit_tag(if failed { "ROLLBACK" } else { "COMMIT" });
@@ -151,7 +177,7 @@ impl Session {
         }
         self.undo_block().await?;
         if chain {
-            self.open_block(modes);
+            self.open_block(modes, Some(modes));
             self.changed();
         }
         self.emit_tag("ROLLBACK");
@@ -252,10 +278,9 @@ impl Session {
 
     pub(super) fn set_transaction(&mut self, modes: Modes) -> Result<(), Stop> {
         let Some(block) = self.plan_view().block_mut() else {
-            self.warn(
-                SqlState::NO_ACTIVE_SQL_TRANSACTION,
-                "SET TRANSACTION can only be used in transaction blocks",
-            );
+            if !self.implicit_block {
+                self.warn_outside_block("SET TRANSACTION");
+            }
             self.emit_tag("SET");
             return Ok(());
         };
@@ -325,6 +350,14 @@ impl Session {
         if self.floor.is_some() {
             self.push_advance();
         }
+    }
+
+    /// What Postgres says where a statement has no effect beyond itself.
+    pub(super) fn warn_outside_block(&mut self, what: &str) {
+        self.warn(
+            SqlState::NO_ACTIVE_SQL_TRANSACTION,
+            &format!("{what} can only be used in transaction blocks"),
+        );
     }
 
     pub(super) fn warn(&mut self, sqlstate: SqlState, message: &str) {
