@@ -5,6 +5,7 @@ mod chaos_kit;
 mod cli;
 mod console;
 mod demo;
+mod differential;
 mod faults;
 mod faults_upstream;
 mod harness;

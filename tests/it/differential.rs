@@ -1,0 +1,178 @@
+//! The headline suite: the same transcript of protocol messages runs directly against Postgres and through
+//! the proxy, and the answers are the same, message by message. Afterwards a second connection proves that
+//! nothing was committed.
+//!
+//! The transcripts stand in `cases/`, as data. What may differ is named in the case where it differs, with its
+//! reason. The direct twin is a copy of the same template, used as a role with the rights that a developer
+//! has in a sandbox. All cases of a file run in the same sandbox and the same twin, one after the other.
+
+mod player;
+mod script;
+
+use std::fmt::Write as _;
+
+use crate::harness::{self, Setup, TestDatabase};
+use player::Server;
+use script::Case;
+
+/// How much of a line a failure shows, and how many failures of one file.
+const SHOWN: (usize, usize) = (240, 12);
+
+macro_rules! differential {
+    ($($name:ident),* $(,)?) => {
+        $(#[tokio::test]
+        async fn $name() {
+            let text = include_str!(concat!("cases/", stringify!($name), ".txt"));
+            check(text, harness::database().await, harness::database().await).await;
+        })*
+
+        mod postgres18 {
+            use super::*;
+
+            $(#[tokio::test]
+            async fn $name() {
+                let text = include_str!(concat!("cases/", stringify!($name), ".txt"));
+                // `.ci/pg18` installs it; harness_works says so when it is missing.
+                if let (Some(one), Some(two)) = (harness::postgres18().await, harness::postgres18().await) {
+                    check(text, one, two).await;
+                }
+            })*
+        }
+    };
+}
+
+differential!(blocks, several);
+
+/// Plays all cases of a file on both sides.
+async fn check(text: &str, twin: TestDatabase, database: TestDatabase) {
+    let direct = direct_server(&twin).await;
+    let proxy = harness::proxy_with(
+        database,
+        Setup {
+            sandbox: "overlap_after = \"50ms\"",
+            ..Setup::default()
+        },
+    )
+    .await;
+    let proxied = Server {
+        url: proxy.url(),
+        tables: tables(&proxy.database).await,
+    };
+    let before = harness::dump(&proxy.database).await;
+    let only = std::env::var("CASE").ok();
+    let mut failures = Vec::new();
+    for case in script::cases(text) {
+        if only
+            .as_ref()
+            .is_some_and(|only| !case.name.contains(only.as_str()))
+        {
+            continue;
+        }
+        let expected = direct.play(&case).await;
+        let got = proxied.play(&case).await;
+        if let Some(failure) = difference(&case, expected, got) {
+            failures.push(failure);
+        }
+    }
+    let count = failures.len();
+    failures.truncate(SHOWN.1);
+    assert!(
+        failures.is_empty(),
+        "{count} cases differ:\n{}",
+        failures.join("\n")
+    );
+    assert!(
+        harness::dump(&proxy.database).await == before,
+        "something was committed"
+    );
+}
+
+/// The twin, as a role that may do what a developer may do in a sandbox.
+async fn direct_server(twin: &TestDatabase) -> Server {
+    let role = format!("{}_twin", twin.name);
+    let admin = twin.connect().await;
+    admin
+        .batch_execute(&format!(
+            "CREATE ROLE {role} LOGIN PASSWORD 'secret';
+             GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON ALL TABLES IN SCHEMA public TO {role};
+             GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {role};
+             GRANT CREATE, USAGE ON SCHEMA public TO {role};
+             GRANT CREATE, TEMP ON DATABASE {} TO {role}",
+            twin.name
+        ))
+        .await
+        .unwrap();
+    Server {
+        url: twin.url_as(&role, "secret"),
+        tables: tables(twin).await,
+    }
+}
+
+async fn tables(database: &TestDatabase) -> std::collections::BTreeMap<u32, String> {
+    let client = database.connect().await;
+    let rows = client
+        .query("SELECT oid, oid::regclass::text FROM pg_class", &[])
+        .await
+        .unwrap();
+    rows.iter().map(|row| (row.get(0), row.get(1))).collect()
+}
+
+/// Where the two transcripts differ first, once what is allowed is taken out of them.
+fn difference(case: &Case, mut expected: Vec<String>, mut got: Vec<String>) -> Option<String> {
+    for allowance in &case.allowances {
+        let lines = if allowance.proxy {
+            &mut got
+        } else {
+            &mut expected
+        };
+        let matches = |line: &String| match allowance.pattern.strip_suffix('*') {
+            Some(start) => line.starts_with(start),
+            None => *line == allowance.pattern,
+        };
+        match lines.iter().position(matches) {
+            Some(index) => {
+                lines.remove(index);
+            }
+            None => {
+                return Some(format!(
+                    "== {}\n  allowed, but it did not come: {}",
+                    case.name, allowance.pattern
+                ));
+            }
+        }
+    }
+    if expected == got && expected.last().is_none_or(|line| line != player::SILENCE) {
+        return None;
+    }
+    let same = expected
+        .iter()
+        .zip(&got)
+        .take_while(|(one, other)| one == other)
+        .count();
+    let asked = expected
+        .iter()
+        .take(same + 1)
+        .rfind(|line| line.starts_with("> "))
+        .cloned()
+        .unwrap_or_default();
+    let line = |lines: &[String]| -> String {
+        lines
+            .get(same)
+            .map_or("(nothing more)", String::as_str)
+            .chars()
+            .take(SHOWN.0)
+            .collect()
+    };
+    let mut report = format!(
+        "== {}\n  {}\n",
+        case.name,
+        asked.chars().take(SHOWN.0).collect::<String>()
+    );
+    let _ = write!(
+        report,
+        "  postgres: {}\n  proxy:    {}",
+        line(&expected),
+        line(&got)
+    );
+    Some(report)
+}
