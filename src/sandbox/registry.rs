@@ -51,10 +51,17 @@ pub trait Opener: Send + Sync + std::fmt::Debug {
     async fn blocking(&self) -> Result<Vec<Blocking>, Refusal>;
 }
 
+/// Who may use what, as the configuration says now.
+pub trait Access: Send + Sync + std::fmt::Debug {
+    /// Whether the developer may use the upstream; if not, what they are told.
+    fn check(&self, developer: &str, upstream: &str) -> Result<(), Refusal>;
+}
+
 /// See the [module](self).
 #[derive(Debug)]
 pub struct Registry {
     openers: Mutex<HashMap<String, Arc<dyn Opener>>>,
+    access: Mutex<Option<Arc<dyn Access>>>,
     slots: Mutex<HashMap<Key, Arc<Slot>>>,
     events: Events,
 }
@@ -82,18 +89,27 @@ impl Registry {
     pub fn new(events: Events) -> Arc<Self> {
         Arc::new(Self {
             openers: Mutex::default(),
+            access: Mutex::default(),
             slots: Mutex::default(),
             events,
         })
     }
 
-    /// Makes these the upstreams; sandboxes that run are kept.
-    pub fn set_upstreams(&self, openers: HashMap<String, Arc<dyn Opener>>) {
+    /// Makes these the upstreams, with who may use them; sandboxes that run are kept.
+    pub fn set_upstreams(
+        &self,
+        openers: HashMap<String, Arc<dyn Opener>>,
+        access: Arc<dyn Access>,
+    ) {
+        *self.access.lock().unwrap_or_else(PoisonError::into_inner) = Some(access);
         *self.openers.lock().unwrap_or_else(PoisonError::into_inner) = openers;
     }
 
     /// The sandbox of this name: the one that runs, or a fresh one.
+    ///
+    /// Access is checked each time: a client may have been let in before its developer lost it.
     pub async fn open(&self, key: &Key) -> Result<Arc<Sandbox>, Refusal> {
+        self.check_access(key)?;
         let slot = {
             let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
             slots.entry(key.clone()).or_default().clone()
@@ -246,6 +262,15 @@ impl Registry {
             )
             .hint("The databases here are the upstreams that the proxy's configuration names")
         })
+    }
+
+    fn check_access(&self, key: &Key) -> Result<(), Refusal> {
+        let access = self
+            .access
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        access.map_or(Ok(()), |access| access.check(&key.developer, &key.upstream))
     }
 
     fn check_limit(&self, key: &Key, settings: &SandboxSettings) -> Result<(), Refusal> {

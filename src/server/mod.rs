@@ -8,8 +8,9 @@ mod passthrough;
 
 use crate::audit::{EndReason, Event, EventKind, Events};
 use crate::config::Config;
+use crate::error::Refusal;
 use crate::plan::PlanCache;
-use crate::sandbox::registry::{Opener, Registry};
+use crate::sandbox::registry::{Access, Opener, Registry};
 use crate::session::Context;
 use crate::wire::verifier::MockSecret;
 use opener::UpstreamOpener;
@@ -188,6 +189,12 @@ impl Server {
     }
 }
 
+impl Access for Config {
+    fn check(&self, developer: &str, upstream: &str) -> Result<(), Refusal> {
+        self.upstream_for(developer, upstream).map(|_| ())
+    }
+}
+
 impl Shared {
     fn config(&self) -> Arc<Config> {
         self.config
@@ -225,7 +232,7 @@ impl Shared {
             .iter()
             .map(|(name, opener)| (name.clone(), opener.clone() as Arc<dyn Opener>))
             .collect();
-        self.context.registry.set_upstreams(openers);
+        self.context.registry.set_upstreams(openers, config);
         *self.openers.lock().unwrap_or_else(PoisonError::into_inner) = new;
     }
 
