@@ -232,6 +232,16 @@ impl Machine {
         }
     }
 
+    /// Before a client's COMMIT: what another one left failed above its block is undone, so that the
+    /// COMMIT's own work can run.
+    pub fn clear_failed(&mut self, client: ClientId) -> Vec<Op> {
+        let mut ops = Vec::new();
+        if self.has_scope(client) {
+            self.settle(client, &mut ops);
+        }
+        ops
+    }
+
     /// The client's scope ends well. Without one, nothing happens.
     pub fn commit(&mut self, client: ClientId) -> Vec<Op> {
         let mut ops = Vec::new();

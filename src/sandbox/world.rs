@@ -131,7 +131,8 @@ impl Sandbox {
             }
             let turn = self.turn(&inner, asking, started);
             if turn == Turn::Now
-                && (inner.is_holder(asking.client) || !self.someone_is_due(&inner, started)) {
+                && (inner.is_holder(asking.client) || !self.someone_is_due(&inner, started))
+            {
                 return self.take(&mut inner, asking.client);
             }
             let ticket = inner.next_ticket;
@@ -451,21 +452,26 @@ impl Sandbox {
             return Turn::Later;
         }
         let at = inner.free_since + self.settings.overlap_after;
-        if at <= now || asking.at_once { Turn::Now } else { Turn::At(at) }
+        if at <= now || asking.at_once {
+            Turn::Now
+        } else {
+            Turn::At(at)
+        }
     }
 
     fn is_first(&self, inner: &Inner, ticket: u64, now: Instant) -> bool {
         inner
             .waiters
             .iter()
-            .find(|w| {
-                w.ticket == ticket || self.turn(inner, &w.asking, now) == Turn::Now
-            })
+            .find(|w| w.ticket == ticket || self.turn(inner, &w.asking, now) == Turn::Now)
             .is_some_and(|w| w.ticket == ticket)
     }
 
     fn someone_is_due(&self, inner: &Inner, now: Instant) -> bool {
-        inner.waiters.iter().any(|w| self.turn(inner, &w.asking, now) == Turn::Now)
+        inner
+            .waiters
+            .iter()
+            .any(|w| self.turn(inner, &w.asking, now) == Turn::Now)
     }
 
     fn overlaps(&self, inner: &Inner, client: ClientId, now: Instant) -> bool {

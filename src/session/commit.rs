@@ -15,6 +15,10 @@ impl Session {
     /// Plans a virtual COMMIT: what Postgres does at its own, done to the savepoint.
     pub(super) async fn plan_commit(&mut self) -> Result<(), Stop> {
         let id = self.id;
+        if let Some((machine, _)) = &mut self.planned {
+            let ops = machine.clear_failed(id);
+            self.push_ops(ops)?;
+        }
         let Some((machine, view)) = &mut self.planned else {
             // Nothing of it ever reached the upstream.
             self.committed();

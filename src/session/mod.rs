@@ -191,10 +191,14 @@ impl Session {
         let executes = |message: &Frontend| {
             matches!(
                 message,
-                Frontend::Execute { .. } | Frontend::Bind { .. } | Frontend::Query(_) | Frontend::FunctionCall
+                Frontend::Execute { .. }
+                    | Frontend::Bind { .. }
+                    | Frontend::Query(_)
+                    | Frontend::FunctionCall
             )
         };
-        self.asking.at_once = matches!(batch.back(), Some(Frontend::Sync)) && !batch.iter().any(executes);
+        self.asking.at_once =
+            matches!(batch.back(), Some(Frontend::Sync)) && !batch.iter().any(executes);
         self.pending = batch;
         while let Some(message) = self.pending.pop_front() {
             let ends = matches!(

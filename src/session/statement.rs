@@ -38,11 +38,12 @@ impl Session {
             None => (ScopeKind::Implicit, false),
         };
         // Nothing is executed: it need not become this client's block to be undone with it.
-        let kind = if self.asking.at_once && !machine.has_scope(self.id) && machine.holder().is_some() {
-            ScopeKind::Piece
-        } else {
-            kind
-        };
+        let kind =
+            if self.asking.at_once && !machine.has_scope(self.id) && machine.holder().is_some() {
+                ScopeKind::Piece
+            } else {
+                kind
+            };
         if begun && !machine.has_scope(self.id) {
             machine.become_kind(self.id, kind);
         }
