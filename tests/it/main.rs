@@ -11,6 +11,8 @@ mod faults_upstream;
 mod harness;
 mod harness_works;
 mod layers;
+mod lifecycle;
+mod lifecycle_config;
 mod seal_attacks;
 mod seal_cli;
 mod seal_functions;
