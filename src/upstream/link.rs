@@ -70,7 +70,7 @@ pub struct Link {
     pub flavor: Flavor,
     /// Round trips so far: writes that were followed by waiting for an answer.
     pub round_trips: u64,
-    /// Bytes the session's own statements count, for `SHOW SANDBOXES`.
+    /// Savepoints made so far, for `SHOW SANDBOXES`.
     pub savepoints: u64,
 }
 
