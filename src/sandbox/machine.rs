@@ -11,6 +11,10 @@
 //! a savepoint of its own above it. A scope that ends well is released into the one below it, or, at the
 //! bottom, under a new standing savepoint; a scope that ends badly is rolled back to its savepoint.
 
+mod questions;
+
+pub use super::ops::Op;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -20,25 +24,6 @@ pub type ClientId = u64;
 
 /// Settings (`pg_settings` names, lower case, and custom ones) and their values.
 pub type Settings = Arc<BTreeMap<String, String>>;
-
-/// A savepoint command, or what must happen beside one, in the order in which it must reach the upstream.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Op {
-    /// SAVEPOINT
-    Savepoint(String),
-    /// RELEASE SAVEPOINT
-    Release(String),
-    /// ROLLBACK TO SAVEPOINT
-    RollbackTo(String),
-    /// A real ROLLBACK and a new beginning: nothing written is alive any more.
-    Restart,
-    /// `devinprod.arm()`: the guard and the right to write, in one step.
-    Arm,
-    /// SET TRANSACTION READ ONLY
-    ReadOnly,
-    /// Settings to switch: a value, or None for RESET.
-    Install(Vec<(String, Option<String>)>),
-}
 
 /// What kind of work a scope holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -373,61 +358,6 @@ impl Machine {
             savepoint.at.install(name, value);
         }
         self.now.install(name, value);
-    }
-
-    /// Whether the upstream's transaction is in the failed state.
-    pub fn is_failed(&self) -> bool {
-        self.failed
-    }
-
-    /// Whether anything that was written is alive.
-    pub fn is_dirty(&self) -> bool {
-        self.now.effects > 0
-    }
-
-    /// Whether the right to write is held.
-    pub fn is_armed(&self) -> bool {
-        self.now.armed
-    }
-
-    /// Savepoints that stand now, the standing one included.
-    pub fn savepoints(&self) -> usize {
-        self.stack.len()
-    }
-
-    /// Whether anything with an effect happened in the client's open scope.
-    pub fn changed_by(&self, client: ClientId) -> bool {
-        self.open_scope(client)
-            .and_then(|index| self.scopes.get(index))
-            .and_then(|scope| self.stack.get(scope.bottom))
-            .is_some_and(|bottom| bottom.at.effects != self.now.effects)
-    }
-
-    /// Whether the client has an open scope.
-    pub fn has_scope(&self, client: ClientId) -> bool {
-        self.open_scope(client).is_some()
-    }
-
-    /// Whether the client's scope is the topmost one.
-    pub fn is_top(&self, client: ClientId) -> bool {
-        self.scopes
-            .last()
-            .is_some_and(|top| top.client == client && top.is_open())
-    }
-
-    /// The open block on top, if there is one: others wait for it or join it.
-    pub fn holder(&self) -> Option<Holder> {
-        let top = self.scopes.last()?;
-        if top.kind != ScopeKind::Block {
-            return None;
-        }
-        // A failed block with savepoints of its own may still come back to one of them, and nobody else
-        // can run until it does; one without can only roll back, and is put aside.
-        let joinable = !self.failed || top.bottom + 1 == self.stack.len();
-        Some(Holder {
-            client: top.client,
-            joinable,
-        })
     }
 
     /// Clients whose open block was undone by another one's rollback; each is named once.

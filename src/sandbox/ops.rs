@@ -1,7 +1,25 @@
-//! The machine's ops as the commands that carry them out upstream.
+//! What a machine asks for, and the commands that carry it out upstream.
 
-use super::machine::Op;
 use crate::upstream::command::Command;
+
+/// A savepoint command, or what must happen beside one, in the order in which it must reach the upstream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Op {
+    /// SAVEPOINT
+    Savepoint(String),
+    /// RELEASE SAVEPOINT
+    Release(String),
+    /// ROLLBACK TO SAVEPOINT
+    RollbackTo(String),
+    /// A real ROLLBACK and a new beginning: nothing written is alive any more.
+    Restart,
+    /// `devinprod.arm()`: the guard and the right to write, in one step.
+    Arm,
+    /// SET TRANSACTION READ ONLY
+    ReadOnly,
+    /// Settings to switch: a value, or None for RESET.
+    Install(Vec<(String, Option<String>)>),
+}
 
 impl Op {
     /// The commands of this op, in order.
