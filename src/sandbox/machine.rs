@@ -360,6 +360,15 @@ impl Machine {
         self.now.install(name, value);
     }
 
+    /// Switches to these settings before the scope ends: what was SET LOCAL is over.
+    pub fn switch(&mut self, wanted: &Settings) -> Vec<Op> {
+        let mut ops = Vec::new();
+        if !self.failed {
+            self.install(wanted, &mut ops);
+        }
+        ops
+    }
+
     /// Clients whose open block was undone by another one's rollback; each is named once.
     pub fn take_evicted(&mut self, client: ClientId) -> bool {
         let before = self.evicted.len();

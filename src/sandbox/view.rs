@@ -149,6 +149,13 @@ impl ClientSettings {
         }
     }
 
+    /// What will be in effect at the end of the transaction, if that is not what is in effect now.
+    pub fn after_transaction(&self) -> Option<Settings> {
+        let mut after = self.clone();
+        after.end_transaction();
+        (after.effective != self.effective).then_some(after.effective)
+    }
+
     fn recompute(&mut self) {
         let mut all = (*self.startup).clone();
         for layer in [&self.session, &self.local] {

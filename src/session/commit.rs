@@ -40,10 +40,18 @@ impl Session {
             if self.skipping {
                 return Ok(());
             }
-            if let Some((machine, _)) = &mut self.planned {
-                let ops = machine.commit(id);
+            let is_top = self.is_planned_top();
+            if let Some((machine, view)) = &mut self.planned {
+                // Now, and not when this client comes back: Postgres reports the values at COMMIT.
+                let mut ops = match view.settings.after_transaction() {
+                    Some(settings) if is_top => machine.switch(&settings),
+                    _ => Vec::new(),
+                };
+                ops.extend(machine.commit(id));
                 self.push_ops(ops)?;
             }
+            // Also where no op is due: what waited for the end is in this view.
+            self.push_advance();
         }
         self.close_portals()?;
         self.queue.push_back(Expect::Committed);

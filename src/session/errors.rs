@@ -79,12 +79,12 @@ impl Session {
             fields.set(b'P', position.to_string());
         }
         let statements = &self.statements;
-        let cursors = &self.view.cursors;
+        let cursors = &self.cursor_names;
         fields.for_each_text(|text| {
             let text = std::str::from_utf8(text).ok()?;
             let mut changed = text.contains("devinprod_").then(|| text.to_owned())?;
-            for (name, cursor) in cursors.iter() {
-                changed = changed.replace(&cursor.upstream, name);
+            for (name, upstream) in cursors {
+                changed = changed.replace(upstream, name);
             }
             for (name, prepared) in statements {
                 if let (Ok(name), Ok(upstream)) = (

@@ -496,8 +496,27 @@ impl Session {
         self.open_portal = false;
     }
 
+    /// A client's Flush. Where nothing but Parse and Describe came before it, the floor is given back: a driver
+    /// that prepares this way sends its Sync only when it executes, and others must not wait for that.
+    pub(super) async fn flush(&mut self) -> Result<(), Stop> {
+        self.exchange(false).await?;
+        if self.bound || self.floor.is_none() {
+            return Ok(());
+        }
+        let skipping = self.skipping;
+        if !skipping {
+            self.end_implicit().await?;
+        }
+        frontend::sync(&mut self.world()?.link.out);
+        self.queue.push_back(Expect::Sync { forward: false });
+        self.finish_exchange().await?;
+        self.skipping = skipping;
+        Ok(())
+    }
+
     /// A client's Sync: its implicit transaction ends.
     pub(super) async fn sync(&mut self) -> Result<(), Stop> {
+        self.bound = false;
         if !self.skipping {
             self.end_implicit().await?;
             if self.plan_view().block.is_none() {

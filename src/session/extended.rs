@@ -154,8 +154,10 @@ impl Session {
     }
 
     async fn bind(&mut self, name: Bytes, statement: &Bytes, tail: Bytes) -> Result<(), Stop> {
+        self.bound = true;
         let prepared = self.find_statement(statement)?;
-        if !name.is_empty() && self.portals.contains_key(&name) {
+        let taken = self.portals.contains_key(&name) || self.portal_named(&name).is_some();
+        if !name.is_empty() && taken {
             let name = String::from_utf8_lossy(&name);
             return Err(Refusal::error(
                 SqlState::DUPLICATE_CURSOR,
@@ -310,6 +312,12 @@ impl Session {
             Target::Portal => {
                 if let Some(portal) = self.portals.remove(name) {
                     self.close_upstream_portal(&portal.upstream)?;
+                } else if let Some(cursor) = self.portal_named(name) {
+                    self.take_floor(false).await?;
+                    self.close_upstream_portal(&cursor.into())?;
+                    let name = String::from_utf8_lossy(name);
+                    Arc::make_mut(&mut self.plan_view().cursors).remove(name.as_ref());
+                    self.push_advance();
                 }
             }
         }
@@ -354,14 +362,24 @@ impl Session {
         })
     }
 
-    fn find_portal(&self, name: &Bytes) -> Result<Portal, Stop> {
-        self.portals.get(name).cloned().ok_or_else(|| {
-            let message = format!(
-                "portal \"{}\" does not exist",
-                String::from_utf8_lossy(name)
-            );
-            Refusal::error(SqlState::INVALID_CURSOR_NAME, message).into()
-        })
+    /// The portal of this name: made by Bind, or by DECLARE, for to Postgres these are the same thing.
+    fn find_portal(&mut self, name: &Bytes) -> Result<Portal, Stop> {
+        if let Some(portal) = self.portals.get(name) {
+            return Ok(portal.clone());
+        }
+        if let Some(upstream) = self.portal_named(name) {
+            let prepared = Prepared {
+                id: next_id(),
+                plan: self.context.plans.plan("SELECT"),
+                upstream: Bytes::new(),
+                now: false,
+                source: Source::Sql(String::new()),
+                origin: None,
+            };
+            return Ok(Portal { prepared: Arc::new(prepared), tail: Bytes::new(), upstream: upstream.into() });
+        }
+        let message = format!("portal \"{}\" does not exist", String::from_utf8_lossy(name));
+        Err(Refusal::error(SqlState::INVALID_CURSOR_NAME, message).into())
     }
 
     /// What Postgres would refuse before it looks at anything else.

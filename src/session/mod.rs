@@ -96,6 +96,8 @@ struct Session {
     reported: BTreeMap<String, String>,
     /// Held while a batch runs, and from a Flush to its Sync.
     floor: Option<Floor>,
+    /// Something was bound since the last Sync: the floor stays until the next one.
+    bound: bool,
     /// After an error in the extended protocol, messages are skipped up to the Sync.
     skipping: bool,
     /// What is planned beyond [`Self::view`], and the machine that goes with it.
@@ -113,6 +115,8 @@ struct Session {
     captured: Option<String>,
     catalog_rows: Vec<BytesMut>,
     next_name: u64,
+    /// The upstream's names of SQL cursors, by the client's.
+    cursor_names: HashMap<String, String>,
     told_isolation: bool,
     /// The channels that are listened to since the last COMMIT.
     listening: Arc<BTreeSet<String>>,
@@ -239,7 +243,7 @@ impl Session {
             Frontend::Query(text) => self.query(text).await,
             Frontend::FunctionCall => self.refuse_function_call().await,
             Frontend::Sync => self.sync().await,
-            Frontend::Flush => self.exchange(false).await,
+            Frontend::Flush => self.flush().await,
             message => self.extended(message).await,
         }
     }

@@ -16,6 +16,7 @@ use std::sync::Arc;
 impl Session {
     /// A simple Query. It also ends whatever the unnamed statement and portal were.
     pub(super) async fn query(&mut self, text: Bytes) -> Result<(), Stop> {
+        self.bound = false;
         self.statements.remove(&Bytes::new());
         self.portals.remove(&Bytes::new());
         let (text, encoding) = TextEncoding::decode(&text);

@@ -145,6 +145,17 @@ impl Session {
                 let view = self.plan_view();
                 Arc::make_mut(&mut view.on_commit).insert(identifier(&name.name), *on_commit);
             }
+            Kind::Declare { name, hold } => {
+                let cursor = Cursor {
+                    upstream: self.upstream_cursor(&name.value),
+                    hold: *hold,
+                };
+                Arc::make_mut(&mut self.plan_view().cursors).insert(name.value.clone(), cursor);
+            }
+            Kind::Close(Some(name)) => {
+                self.portals.remove(name.value.as_bytes());
+                Arc::make_mut(&mut self.plan_view().cursors).remove(&name.value);
+            }
             Kind::Lock { mode, .. } if crate::plan::is_exclusive(*mode) => {
                 self.sandbox.set_exclusive(self.id, true);
             }
@@ -200,21 +211,13 @@ impl Session {
         let mut now = false;
         let statement = &plan.statement;
         match &statement.kind {
-            Kind::Declare { name, hold } => {
-                let upstream = self.fresh_name("c");
+            Kind::Declare { name, .. } => {
+                let upstream = self.upstream_cursor(&name.value);
                 edits.push(Edit::new(name.span.clone(), identifier(&upstream)));
-                let cursor = Cursor {
-                    upstream,
-                    hold: *hold,
-                };
-                Arc::make_mut(&mut self.plan_view().cursors).insert(name.value.clone(), cursor);
             }
             Kind::Fetch { name, .. } | Kind::Close(Some(name)) => {
-                if let Some(cursor) = self.plan_view().cursors.get(&name.value) {
-                    edits.push(Edit::new(name.span.clone(), identifier(&cursor.upstream)));
-                }
-                if matches!(statement.kind, Kind::Close(_)) {
-                    Arc::make_mut(&mut self.plan_view().cursors).remove(&name.value);
+                if let Some(upstream) = self.portal_named(name.value.as_bytes()) {
+                    edits.push(Edit::new(name.span.clone(), identifier(&upstream)));
                 }
             }
             Kind::Write if self.floor.is_some() => {
@@ -232,6 +235,28 @@ impl Session {
             edits.push(Edit::new(name.span.clone(), identifier(&cursor.upstream)));
         }
         Ok((edits, now))
+    }
+
+    /// The upstream's name for a cursor of this client. It stays the same, because a prepared FETCH outlives
+    /// the cursor and may be meant for the next one of its name.
+    fn upstream_cursor(&mut self, name: &str) -> String {
+        if let Some(upstream) = self.cursor_names.get(name) {
+            return upstream.clone();
+        }
+        let upstream = self.fresh_name("c");
+        self.cursor_names.insert(name.to_owned(), upstream.clone());
+        upstream
+    }
+
+    /// The upstream's name of what is open under this name, made by DECLARE or by Bind: to Postgres these are
+    /// the same thing.
+    pub(super) fn portal_named(&mut self, name: &[u8]) -> Option<String> {
+        if let Some(portal) = self.portals.get(name) {
+            let upstream = String::from_utf8_lossy(&portal.upstream).into_owned();
+            return Some(upstream).filter(|upstream| !upstream.is_empty());
+        }
+        let name = std::str::from_utf8(name).ok()?;
+        Some(self.plan_view().cursors.get(name)?.upstream.clone())
     }
 
     /// Makes sure that the upstream has the statement under its name.
