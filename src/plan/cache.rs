@@ -9,7 +9,7 @@ const LONGEST: usize = 16 * 1024;
 /// The most plans that are kept.
 const CAPACITY: usize = 8192;
 
-/// See the [module](self).
+/// Plans by exact text, shared by all clients.
 #[derive(Debug, Default)]
 pub struct PlanCache {
     plans: Mutex<HashMap<String, Arc<Plan>>>,

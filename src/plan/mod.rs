@@ -159,11 +159,8 @@ fn decide(text: &str, statement: &Statement) -> (Action, Vec<Edit>) {
         },
         Kind::Reset(name) if is_forwarded_setting(name) => utility(),
         Kind::Show(name) if is_forwarded_show(name) => utility(),
-        Kind::Prepare { inner, .. } => Forward {
-            now: false,
-            effect: false,
-            ..prepare(inner)
-        },
+        // What it prepares matters at EXECUTE.
+        Kind::Prepare { .. } => utility(),
         Kind::Execute { .. } => Forward::default(),
         Kind::Declare { hold, .. } => Forward {
             effect: *hold,
@@ -250,14 +247,6 @@ fn decide(text: &str, statement: &Statement) -> (Action, Vec<Edit>) {
             .filter_map(|call| Some((call.name.clone()?, call.local.unwrap_or(false)))),
     );
     (Action::Forward(forward), edits)
-}
-
-/// A PREPARE has no effect of its own; what it prepared matters at EXECUTE.
-fn prepare(_inner: &Statement) -> Forward {
-    Forward {
-        utility: true,
-        ..Forward::default()
-    }
 }
 
 /// What does not run at all, and why.

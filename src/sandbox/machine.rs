@@ -5,7 +5,7 @@
 //! [commands](crate::upstream::command::Command) of the upstream. Nothing here can commit: there is no such op.
 //!
 //! The picture. At the bottom stands one savepoint, the *standing* one: all that lies below it is virtually
-//! committed. A client's work happens in a [`Scope`]: a transaction block, or an implicit transaction (one
+//! committed. A client's work happens in a `Scope`: a transaction block, or an implicit transaction (one
 //! simple Query, or all up to a Sync). The lowest scope uses the standing savepoint as its own, so that a
 //! read costs no savepoint at all and a block costs one. A scope that joins another client's open block gets
 //! a savepoint of its own above it. A scope that ends well is released into the one below it, or, at the

@@ -15,9 +15,10 @@ pub struct SandboxSettings {
     pub overlap_after: Duration,
     /// A sandbox that nobody used for this long ends.
     pub idle_timeout: Duration,
-    /// A sandbox ends at this age, however busy it is.
+    /// A sandbox ends at this age, as soon as no statement runs in it.
     pub max_age: Duration,
-    /// An idle sandbox on which other sessions of the upstream wait for this long ends.
+    /// An idle sandbox that wrote, and on which other sessions of the upstream wait for this long, ends; at once
+    /// if it is a logical replication worker that waits.
     pub block_timeout: Duration,
     /// `lock_timeout` of the sandbox's session: how long its statements wait for another session's lock.
     pub lock_timeout: Duration,

@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-/// See the [module](self).
+/// What the console shows, from the registry; each developer sees their own.
 #[derive(Debug)]
 pub struct ProxyDirectory {
     shared: Arc<Shared>,

@@ -73,7 +73,6 @@ impl Server {
         let context = Arc::new(Context {
             plans: PlanCache::default(),
             registry,
-            max_message: config.limits.max_message_size,
             events,
             stopping: CancellationToken::new(),
         });

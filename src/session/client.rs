@@ -56,7 +56,7 @@ impl From<MessageError> for ClientError {
     }
 }
 
-/// See the [module](self).
+/// A client's connection: messages in, bytes out.
 pub struct Client {
     stream: Box<dyn Duplex>,
     input: BytesMut,

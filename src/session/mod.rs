@@ -2,7 +2,7 @@
 //!
 //! A session works in *batches*: all that a client sends up to a Sync, a Flush or a simple Query. For a batch
 //! it takes the sandbox's floor, writes the upstream's messages and beside each what it expects in answer
-//! ([`expect`]), and then [`exchange`] carries the answers over. State (the virtual transaction, the
+//! (`expect`), and then `exchange` carries the answers over. State (the virtual transaction, the
 //! client's view) is planned ahead as if all went well, and taken over step by step as the answers come; on
 //! an error what was planned beyond it is forgotten.
 //!

@@ -45,8 +45,6 @@ pub struct Context {
     pub registry: Arc<Registry>,
     /// Where events go.
     pub events: Events,
-    /// The largest message of a client, in bytes.
-    pub max_message: usize,
     /// Set off when the proxy stops.
     pub stopping: tokio_util::sync::CancellationToken,
 }

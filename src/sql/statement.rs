@@ -85,7 +85,7 @@ pub enum Kind {
     },
     /// EXECUTE name [(…)], also EXPLAIN EXECUTE and CREATE TABLE … AS EXECUTE.
     Execute { name: Name },
-    /// DEALLOCATE [PREPARE] name, or None for ALL.
+    /// `DEALLOCATE [PREPARE] name`, or None for ALL.
     Deallocate(Option<Name>),
     /// DECLARE name … CURSOR [WITH HOLD] FOR query.
     Declare { name: Name, hold: bool },
@@ -148,9 +148,9 @@ pub enum Transaction {
     Rollback { chain: bool },
     /// SAVEPOINT name.
     Savepoint(Name),
-    /// RELEASE [SAVEPOINT] name.
+    /// `RELEASE [SAVEPOINT] name`
     Release(Name),
-    /// ROLLBACK TO [SAVEPOINT] name.
+    /// `ROLLBACK TO [SAVEPOINT] name`
     RollbackTo(Name),
     /// SET TRANSACTION modes.
     SetTransaction(Modes),

@@ -49,7 +49,7 @@ pub(super) fn close(mut cursor: Cursor<'_>) -> Kind {
     }
 }
 
-/// DEALLOCATE [PREPARE] {name | ALL}.
+/// `DEALLOCATE [PREPARE] {name | ALL}`
 pub(super) fn deallocate(mut cursor: Cursor<'_>) -> Kind {
     if !cursor.at_end() && cursor.rest().len() > 1 {
         cursor.eat_word("prepare");
@@ -124,7 +124,7 @@ pub(super) fn unlisten(mut cursor: Cursor<'_>) -> Kind {
     }
 }
 
-/// LOCK [TABLE] relations [IN mode MODE] [NOWAIT].
+/// `LOCK [TABLE] relations [IN mode MODE] [NOWAIT]`.
 pub(super) fn lock(mut cursor: Cursor<'_>) -> Kind {
     cursor.eat_word("table");
     let parsed = relations(&mut cursor).and_then(|tables| {
@@ -163,7 +163,7 @@ fn lock_mode(cursor: &mut Cursor<'_>) -> Option<LockMode> {
     Some(*mode)
 }
 
-/// TRUNCATE [TABLE] relations [RESTART | CONTINUE IDENTITY] [CASCADE | RESTRICT].
+/// `TRUNCATE [TABLE] relations [RESTART | CONTINUE IDENTITY] [CASCADE | RESTRICT]`.
 pub(super) fn truncate(mut cursor: Cursor<'_>) -> Kind {
     cursor.eat_word("table");
     let parsed = relations(&mut cursor).and_then(|tables| {
@@ -212,7 +212,7 @@ pub(super) fn set_constraints(mut cursor: Cursor<'_>) -> Kind {
     }
 }
 
-/// DECLARE name [options] CURSOR [{WITH | WITHOUT} HOLD] FOR query: its name, and HOLD.
+/// `DECLARE name [options] CURSOR [{WITH | WITHOUT} HOLD] FOR query`: its name, and HOLD.
 pub(super) fn declare(mut cursor: Cursor<'_>) -> Option<(Name, bool)> {
     let name = cursor.name()?;
     while cursor.eat_any_word(&["binary", "insensitive", "asensitive", "no", "scroll"]) {}

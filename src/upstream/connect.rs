@@ -1,4 +1,4 @@
-//! A connection to an upstream: socket, TLS, and what [`super::login`] makes of it; and cancel requests.
+//! A connection to an upstream: socket, TLS, and what `login` makes of it; and cancel requests.
 
 use std::fmt;
 use std::io;
