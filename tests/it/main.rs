@@ -6,6 +6,7 @@ mod cli;
 mod console;
 mod demo;
 mod differential;
+mod effects;
 mod faults;
 mod faults_upstream;
 mod harness;
