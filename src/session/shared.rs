@@ -54,7 +54,7 @@ impl Context {
     pub fn refused(&self, login: &Login, key: &Key, refusal: &Refusal) {
         let kind = EventKind::Refused {
             sqlstate: refusal.sqlstate.0.to_owned(),
-            message: refusal.message.clone(),
+            message: for_the_record(refusal),
         };
         self.report(login, key, kind);
     }
@@ -90,6 +90,16 @@ impl Context {
     }
 }
 
+/// A refusal's message without what it may quote of a statement: events hold no values.
+fn for_the_record(refusal: &Refusal) -> String {
+    let quotes_text =
+        [SqlState::SYNTAX_ERROR, SqlState::INVALID_PARAMETER_VALUE].contains(&refusal.sqlstate);
+    match refusal.message.split_once('"') {
+        Some((before, _)) if quotes_text => format!("{before}\"…\""),
+        _ => refusal.message.clone(),
+    }
+}
+
 /// A time as a setting writes it (`500`, `5s`, `2min`); plain numbers are milliseconds
 /// ([Postgres, parameter values](https://www.postgresql.org/docs/current/config-setting.html)).
 pub fn milliseconds(text: &str) -> Option<Duration> {
@@ -118,4 +128,20 @@ pub fn stopping() -> Refusal {
         "terminating connection due to administrator command",
     )
     .detail("devinprod is stopping; sandboxes do not outlive it")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_value_of_a_statement_is_recorded() {
+        let syntax = Refusal::error(
+            SqlState::SYNTAX_ERROR,
+            "syntax error at or near \"'4111 1111'\"",
+        );
+        assert_eq!(for_the_record(&syntax), "syntax error at or near \"…\"");
+        let name = Refusal::error(SqlState::INVALID_CURSOR_NAME, "portal \"p\" does not exist");
+        assert_eq!(for_the_record(&name), "portal \"p\" does not exist");
+    }
 }
