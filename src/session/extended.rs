@@ -376,9 +376,16 @@ impl Session {
                 source: Source::Sql(String::new()),
                 origin: None,
             };
-            return Ok(Portal { prepared: Arc::new(prepared), tail: Bytes::new(), upstream: upstream.into() });
+            return Ok(Portal {
+                prepared: Arc::new(prepared),
+                tail: Bytes::new(),
+                upstream: upstream.into(),
+            });
         }
-        let message = format!("portal \"{}\" does not exist", String::from_utf8_lossy(name));
+        let message = format!(
+            "portal \"{}\" does not exist",
+            String::from_utf8_lossy(name)
+        );
         Err(Refusal::error(SqlState::INVALID_CURSOR_NAME, message).into())
     }
 
