@@ -4,6 +4,7 @@
 mod chaos;
 mod chaos_kit;
 mod cli;
+mod clients;
 mod console;
 mod demo;
 mod differential;
