@@ -5,7 +5,7 @@ use super::{Session, Stop};
 use crate::sandbox::machine::ScopeKind;
 use crate::sql::statement::OnCommit;
 use crate::upstream::command::Command;
-use crate::wire::frontend::{self, Target};
+use crate::wire::frontend::Target;
 use bytes::Bytes;
 
 /// So many constraints are all checked by name at a COMMIT: 500 names cost 10 ms, these a fifth of one.
@@ -174,7 +174,7 @@ impl Session {
             return Ok(());
         }
         for name in names {
-            frontend::close(&mut self.world()?.link.out, Target::Portal, &name);
+            self.world()?.link.close_named(Target::Portal, &name);
             self.queue.push_back(Expect::Close { forward: false });
         }
         Ok(())

@@ -3,7 +3,7 @@
 use super::{Session, Stop, end_reason};
 use crate::audit::EndReason;
 use crate::wire::frame;
-use crate::wire::frontend::{self, Frontend};
+use crate::wire::frontend::Frontend;
 
 /// Most bytes that wait for the upstream.
 const PENDING: usize = 64 * 1024;
@@ -37,33 +37,30 @@ impl Session {
                 },
             };
             match message {
-                Frontend::CopyData(data) => frontend::copy_data(&mut link.out, &data),
+                Frontend::CopyData(data) => link.copy_data(&data),
                 Frontend::CopyDone => {
-                    frontend::copy_done(&mut link.out);
+                    link.copy_done();
                     break;
                 }
                 Frontend::CopyFail(reason) => {
-                    frontend::copy_fail(&mut link.out, &reason);
+                    link.copy_fail(&reason);
                     break;
                 }
                 // As Postgres does in copy mode.
                 Frontend::Flush | Frontend::Sync => {}
                 Frontend::Terminate => return Err(super::ClientError::Gone.into()),
                 _ => {
-                    frontend::copy_fail(
-                        &mut link.out,
-                        b"unexpected message during COPY from stdin",
-                    );
+                    link.copy_fail(b"unexpected message during COPY from stdin");
                     break;
                 }
             }
-            if link.out.len() >= PENDING {
+            if link.pending() >= PENDING {
                 link.drain()
                     .await
                     .map_err(|error| Stop::Ended(end_reason(&error)))?;
             }
         }
-        frontend::flush(&mut self.world()?.link.out);
+        self.world()?.link.flush();
         Ok(())
     }
 }

@@ -8,7 +8,7 @@ use crate::error::{Refusal, SqlState};
 use crate::upstream::link::LinkError;
 use crate::wire::backend::{self, Status};
 use crate::wire::frame::{self, HEADER};
-use crate::wire::frontend::{self, Target};
+use crate::wire::frontend::Target;
 use bytes::{Buf, Bytes, BytesMut};
 use std::time::Duration;
 
@@ -24,14 +24,14 @@ impl Session {
             let world = self.world()?;
             if sync {
                 if open_portal {
-                    frontend::close(&mut world.link.out, Target::Portal, b"");
+                    world.link.close_named(Target::Portal, b"");
                     self.queue.push_back(Expect::Close { forward: false });
                 }
                 let world = self.world()?;
-                frontend::sync(&mut world.link.out);
+                world.link.sync();
                 self.queue.push_back(Expect::Sync { forward: true });
             } else if planned_something {
-                frontend::flush(&mut world.link.out);
+                world.link.flush();
             }
         } else if sync {
             self.queue.push_back(Expect::Sync { forward: true });
@@ -507,7 +507,7 @@ impl Session {
         if !skipping {
             self.end_implicit().await?;
         }
-        frontend::sync(&mut self.world()?.link.out);
+        self.world()?.link.sync();
         self.queue.push_back(Expect::Sync { forward: false });
         self.finish_exchange().await?;
         self.skipping = skipping;

@@ -88,7 +88,9 @@ impl Session {
         let (edits, now) = self.session_edits(plan)?;
         let (source, sendable) = match plan.sendable(edits) {
             Some(sendable) => {
-                let text = Bytes::from(encoding.bytes(sendable.text()));
+                let text = encoding
+                    .client_text(sendable.text())
+                    .ok_or_else(super::simple::not_sendable)?;
                 (Source::Parse { text, types }, sendable)
             }
             None => {
@@ -144,7 +146,7 @@ impl Session {
         } else {
             link.prepared.insert(prepared.id);
         }
-        frontend::parse(&mut link.out, &prepared.upstream, text, types);
+        link.parse(&prepared.upstream, text, types);
         self.queue.push_back(Expect::Parse {
             forward: registers.is_some(),
             id: prepared.id,
@@ -194,12 +196,7 @@ impl Session {
             portal.upstream = self.fresh_name("p").into();
         }
         let link = &mut self.world()?.link;
-        frontend::bind(
-            &mut link.out,
-            &portal.upstream,
-            &prepared.upstream,
-            &portal.tail,
-        );
+        link.bind(&portal.upstream, &prepared.upstream, &portal.tail);
         self.queue.push_back(Expect::Bind { forward: true });
         if let Some(old) = self.portals.insert(name, portal) {
             self.close_upstream_portal(&old.upstream)?;
@@ -217,11 +214,9 @@ impl Session {
         self.enter(&prepared.plan).await?;
         self.push_origin(prepared.origin.clone());
         self.ensure_prepared(&prepared)?;
-        frontend::describe(
-            &mut self.world()?.link.out,
-            Target::Statement,
-            &prepared.upstream,
-        );
+        self.world()?
+            .link
+            .describe(Target::Statement, &prepared.upstream);
         self.queue.push_back(Expect::Describe { no_data: true });
         Ok(())
     }
@@ -235,11 +230,9 @@ impl Session {
         }
         self.enter(&portal.prepared.plan).await?;
         self.push_origin(portal.prepared.origin.clone());
-        frontend::describe(
-            &mut self.world()?.link.out,
-            Target::Portal,
-            &portal.upstream,
-        );
+        self.world()?
+            .link
+            .describe(Target::Portal, &portal.upstream);
         self.queue.push_back(Expect::Describe { no_data: true });
         Ok(())
     }
@@ -258,7 +251,7 @@ impl Session {
                 self.check_place(&plan)?;
                 self.enter(&plan).await?;
                 self.push_origin(portal.prepared.origin.clone());
-                frontend::execute(&mut self.world()?.link.out, &portal.upstream, max_rows);
+                self.world()?.link.execute(&portal.upstream, max_rows);
                 self.finish_execute(&plan, false).await?;
                 if portal.upstream.is_empty() {
                     self.portals.remove(name);
@@ -334,7 +327,7 @@ impl Session {
         self.take_floor(true).await?;
         let link = &mut self.world()?.link;
         if link.prepared.remove(&prepared.id) {
-            frontend::close(&mut link.out, Target::Statement, &prepared.upstream);
+            link.close_named(Target::Statement, &prepared.upstream);
             self.queue.push_back(Expect::Close { forward: false });
         }
         Ok(())
@@ -342,7 +335,7 @@ impl Session {
 
     fn close_upstream_portal(&mut self, upstream: &Bytes) -> Result<(), Stop> {
         if !upstream.is_empty() && self.floor.is_some() {
-            frontend::close(&mut self.world()?.link.out, Target::Portal, upstream);
+            self.world()?.link.close_named(Target::Portal, upstream);
             self.queue.push_back(Expect::Close { forward: false });
         }
         Ok(())
@@ -373,7 +366,7 @@ impl Session {
                 plan: self.context.plans.plan("SELECT"),
                 upstream: Bytes::new(),
                 now: false,
-                source: Source::Sql(String::new()),
+                source: Source::Cursor,
                 origin: None,
             };
             return Ok(Portal {

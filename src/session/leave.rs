@@ -13,7 +13,7 @@ use crate::sql::statement::SetValue;
 use crate::upstream::command::Command;
 use crate::wire::backend::{self, Status};
 use crate::wire::frame::HEADER;
-use crate::wire::frontend::{self, Target};
+use crate::wire::frontend::Target;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -307,7 +307,9 @@ impl Session {
         let lost = world.machine.take_lost();
         for prepared in &named {
             if world.link.prepared.remove(&prepared.id) {
-                frontend::close(&mut world.link.out, Target::Statement, &prepared.upstream);
+                world
+                    .link
+                    .close_named(Target::Statement, &prepared.upstream);
             }
         }
         let mut commands: Vec<Command> = ops.into_iter().flat_map(Op::commands).collect();
@@ -334,7 +336,7 @@ impl Session {
         if !self.queue.is_empty() {
             self.context.registry.cancel(&self.sandbox).await;
             // Ends a COPY FROM STDIN; at any other time the server ignores it.
-            frontend::copy_fail(&mut self.world()?.link.out, b"the client is gone");
+            self.world()?.link.copy_fail(b"the client is gone");
         }
         if self
             .queue

@@ -1,6 +1,7 @@
 //! Prepared statements and portals as the client names them, and under which names the upstream has them.
 
 use crate::plan::{Plan, Sendable};
+use crate::upstream::text::ClientText;
 use bytes::Bytes;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,12 +30,14 @@ pub enum Source {
     /// By Parse: the text and the parameter types.
     Parse {
         /// The text as sent.
-        text: Bytes,
+        text: ClientText,
         /// A Parse's tail.
         types: Bytes,
     },
     /// By an SQL PREPARE.
-    Sql(String),
+    Sql(ClientText),
+    /// Not at all: a DECLARE has made the portal already.
+    Cursor,
     /// Not at all: the proxy answers.
     Emulated,
 }
@@ -87,6 +90,11 @@ impl TextEncoding {
                 Self::Bytes,
             ),
         }
+    }
+
+    /// A text as it may be sent; None if it is a transaction command after all.
+    pub fn client_text(self, text: &str) -> Option<ClientText> {
+        ClientText::new(text, self.bytes(text))
     }
 
     /// The bytes to send.

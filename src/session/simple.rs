@@ -6,7 +6,7 @@ use super::{Session, Stop};
 use crate::error::{Refusal, SqlState};
 use crate::plan::{Action, Plan};
 use crate::sql::statement::Kind;
-use crate::upstream::command::Command;
+use crate::upstream::text::ClientText;
 use crate::wire::backend::{self, EMPTY_QUERY};
 use crate::wire::frontend::{self, Target};
 use bytes::Bytes;
@@ -100,7 +100,9 @@ impl Session {
         let Some(sendable) = plan.sendable(edits) else {
             return Ok(());
         };
-        let sent = Bytes::from(encoding.bytes(sendable.text()));
+        let sent = encoding
+            .client_text(sendable.text())
+            .ok_or_else(not_sendable)?;
         let origin = Arc::new(Origin { sendable, offset });
         if let Kind::Prepare { name, .. } = &plan.statement.kind {
             self.register_sql_prepare(plan, name.value.clone(), &sent, &origin);
@@ -113,10 +115,10 @@ impl Session {
         self.push_origin(Some(origin));
         let link = &mut self.world()?.link;
         link.unnamed = None;
-        frontend::parse(&mut link.out, b"", &sent, frontend::NO_TYPES);
-        frontend::bind(&mut link.out, b"", b"", frontend::NO_PARAMETERS);
-        frontend::describe(&mut link.out, Target::Portal, b"");
-        frontend::execute(&mut link.out, b"", 0);
+        link.parse(b"", &sent, frontend::NO_TYPES);
+        link.bind(b"", b"", frontend::NO_PARAMETERS);
+        link.describe(Target::Portal, b"");
+        link.execute(b"", 0);
         self.queue.push_back(Expect::Parse {
             forward: false,
             id: 0,
@@ -132,7 +134,7 @@ impl Session {
         &mut self,
         plan: &Arc<Plan>,
         name: String,
-        sent: &Bytes,
+        sent: &ClientText,
         origin: &Arc<Origin>,
     ) {
         let id = next_id();
@@ -145,7 +147,7 @@ impl Session {
             plan: plan.clone(),
             upstream,
             now: false,
-            source: Source::Sql(String::from_utf8_lossy(sent).into_owned()),
+            source: Source::Sql(sent.clone()),
             origin: Some(origin.clone()),
         };
         self.statements.insert(name.into(), Arc::new(prepared));
@@ -194,23 +196,19 @@ impl Session {
             return Ok((SqlState::SYNTAX_ERROR, None));
         }
         let savepoint = self.fresh_name("probe");
-        let link = &mut self.world()?.link;
-        link.write_command(&Command::Savepoint(savepoint.clone()));
-        frontend::parse(&mut link.out, b"", text, frontend::NO_TYPES);
-        let fields = link.run(&[]).await?.err();
-        let link = &mut self.world()?.link;
-        if let Err(fields) = link
-            .run(&[
-                Command::RollbackTo(savepoint.clone()),
-                Command::Release(savepoint),
-            ])
-            .await?
-        {
-            tracing::warn!(code = %fields.text(b'C'), "a probe could not be undone");
-            return Err(Stop::Ended(crate::audit::EndReason::UpstreamLost));
-        }
+        let fields = self.world()?.link.probe(text, &savepoint).await?;
         Ok((SqlState::SYNTAX_ERROR, fields))
     }
+}
+
+/// What the plan let through and the last look did not: a mistake of ours, and nothing is sent.
+pub(super) fn not_sendable() -> Stop {
+    tracing::error!("a transaction command was about to be forwarded");
+    Refusal::error(
+        SqlState::FEATURE_NOT_SUPPORTED,
+        "this statement is not available in a sandbox",
+    )
+    .into()
 }
 
 /// `$1` in a simple Query is an error where Postgres analyses the statement at once.

@@ -12,7 +12,6 @@ use crate::sql::edit::Edit;
 use crate::sql::rewrite;
 use crate::sql::statement::{Kind, OnCommit};
 use crate::upstream::command::{Command, identifier};
-use crate::wire::frontend;
 use std::sync::Arc;
 
 impl Session {
@@ -264,11 +263,11 @@ impl Session {
         let id = prepared.id;
         let world = self.world()?;
         match &prepared.source {
-            Source::Emulated => {}
+            Source::Emulated | Source::Cursor => {}
             Source::Parse { text, types } if prepared.upstream.is_empty() => {
                 if world.link.unnamed != Some(id) {
                     world.link.unnamed = Some(id);
-                    frontend::parse(&mut world.link.out, b"", text, types);
+                    world.link.parse(b"", text, types);
                     self.queue.push_back(Expect::Parse {
                         forward: false,
                         id,
@@ -278,7 +277,7 @@ impl Session {
             }
             Source::Parse { text, types } => {
                 if world.link.prepared.insert(id) {
-                    frontend::parse(&mut world.link.out, &prepared.upstream, text, types);
+                    world.link.parse(&prepared.upstream, text, types);
                     self.queue.push_back(Expect::Parse {
                         forward: false,
                         id,

@@ -3,6 +3,7 @@
 //! This is the whole list. There is no COMMIT in it, and no way to make one: what a client wrote reaches the
 //! upstream only as a [`crate::plan::Sendable`], which transaction commands cannot become.
 
+use super::text::ClientText;
 use std::fmt::Write as _;
 
 /// How an upstream is kept from committing.
@@ -58,7 +59,7 @@ pub enum Command {
     Catalog,
     /// PREPARE of a client's statement under our name, again on a new connection. The text was accepted as
     /// [`crate::plan::Sendable`] before.
-    Prepare(String),
+    Prepare(ClientText),
     /// A statement that fails, so that the upstream's transaction is in the state that the client's is in.
     Poison,
 }
@@ -109,7 +110,7 @@ impl Command {
             Self::DropTemporary(name) => format!("DROP TABLE IF EXISTS pg_temp.{name}"),
             Self::EmptyTemporary(name) => format!("DELETE FROM pg_temp.{name}"),
             Self::Catalog => CATALOG.into(),
-            Self::Prepare(text) => text.clone(),
+            Self::Prepare(text) => text.text()?.to_owned(),
             Self::Poison => "ROLLBACK TO SAVEPOINT devinprod_no_such_savepoint".into(),
         })
     }

@@ -1,9 +1,10 @@
 //! One upstream connection: bytes out, bytes in, and what the proxy must remember of the server's session.
 
 use super::command::{Command, Flavor};
+use super::text::ClientText;
 use crate::wire::backend::{Fields, Status};
 use crate::wire::frame::{self, FrameError};
-use crate::wire::frontend;
+use crate::wire::frontend::{self, Target};
 use bytes::{Buf, BytesMut};
 use std::collections::HashSet;
 use std::future::{Future, poll_fn};
@@ -56,8 +57,8 @@ impl From<FrameError> for LinkError {
 /// See the [module](self).
 pub struct Link {
     stream: Box<dyn Duplex>,
-    /// Bytes to be written.
-    pub out: BytesMut,
+    /// Bytes to be written. Private: what a client wrote gets in only as a [`ClientText`].
+    out: BytesMut,
     /// Bytes that were read and not yet looked at.
     pub input: BytesMut,
     /// The backend's process id.
@@ -187,6 +188,83 @@ impl Link {
         true
     }
 
+    /// Writes a Parse of a client's statement; `types` is a Parse's tail. One answer follows.
+    pub fn parse(&mut self, name: &[u8], text: &ClientText, types: &[u8]) {
+        frontend::parse(&mut self.out, name, text.bytes(), types);
+    }
+
+    /// Asks the server whether a text of several statements parses, and undoes that, behind one Sync. A
+    /// Parse runs nothing, and one of several statements always fails: on its syntax, or because they are several.
+    pub async fn probe(
+        &mut self,
+        text: &[u8],
+        savepoint: &str,
+    ) -> Result<Option<Fields>, LinkError> {
+        self.write_command(&Command::Savepoint(savepoint.to_owned()));
+        frontend::parse(&mut self.out, b"", text, frontend::NO_TYPES);
+        let fields = self.run(&[]).await?.err();
+        let undo = [
+            Command::RollbackTo(savepoint.to_owned()),
+            Command::Release(savepoint.to_owned()),
+        ];
+        match self.run(&undo).await? {
+            Ok(_) => Ok(fields),
+            Err(_) => Err(LinkError::Protocol(
+                "a savepoint of the proxy's own is gone",
+            )),
+        }
+    }
+
+    /// Writes a Bind; `tail` is a Bind's tail. One answer follows.
+    pub fn bind(&mut self, portal: &[u8], statement: &[u8], tail: &[u8]) {
+        frontend::bind(&mut self.out, portal, statement, tail);
+    }
+
+    /// Writes a Describe.
+    pub fn describe(&mut self, target: Target, name: &[u8]) {
+        frontend::describe(&mut self.out, target, name);
+    }
+
+    /// Writes an Execute; `max_rows` of 0 means all.
+    pub fn execute(&mut self, portal: &[u8], max_rows: i32) {
+        frontend::execute(&mut self.out, portal, max_rows);
+    }
+
+    /// Writes a Close. One answer follows.
+    pub fn close_named(&mut self, target: Target, name: &[u8]) {
+        frontend::close(&mut self.out, target, name);
+    }
+
+    /// Writes a Sync.
+    pub fn sync(&mut self) {
+        frontend::sync(&mut self.out);
+    }
+
+    /// Writes a Flush.
+    pub fn flush(&mut self) {
+        frontend::flush(&mut self.out);
+    }
+
+    /// Writes a CopyData.
+    pub fn copy_data(&mut self, data: &[u8]) {
+        frontend::copy_data(&mut self.out, data);
+    }
+
+    /// Writes a CopyDone.
+    pub fn copy_done(&mut self) {
+        frontend::copy_done(&mut self.out);
+    }
+
+    /// Writes a CopyFail.
+    pub fn copy_fail(&mut self, reason: &[u8]) {
+        frontend::copy_fail(&mut self.out, reason);
+    }
+
+    /// How many bytes wait to be written.
+    pub fn pending(&self) -> usize {
+        self.out.len()
+    }
+
     /// Runs our commands behind one Sync and waits for the answers. Rows come back as bodies of DataRows. An
     /// error of the server comes back as its fields.
     pub async fn run(
@@ -214,7 +292,7 @@ impl Link {
         for command in commands {
             self.write_command(command);
         }
-        frontend::close(&mut self.out, frontend::Target::Portal, b"");
+        frontend::close(&mut self.out, Target::Portal, b"");
         frontend::sync(&mut self.out);
         let mut rows = Vec::new();
         let mut failed = None;

@@ -6,4 +6,5 @@ pub mod command;
 pub mod connect;
 pub mod link;
 mod login;
+pub mod text;
 mod tls;
