@@ -6,6 +6,7 @@
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
+use devinprod::seal::{self, Names, SealOptions};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
@@ -65,6 +66,7 @@ async fn whatever_is_done_and_killed_nothing_is_committed() {
         ..Setup::default()
     };
     let proxy = harness::proxy_with(harness::database().await, setup).await;
+    add_pairs(&proxy).await;
     let before = harness::dump(&proxy.database).await;
     let end = Instant::now() + Duration::from_secs(seconds);
 
@@ -118,6 +120,19 @@ async fn whatever_is_done_and_killed_nothing_is_committed() {
     })
     .await;
     assert!(harness::dump(&database).await == before, "the dump differs");
+}
+
+/// A developer role rests for 15 s after each lease, and here sandboxes end every moment.
+async fn add_pairs(proxy: &Proxy) {
+    let options = SealOptions {
+        pairs: 120,
+        names: Names::with_prefix(&format!("{}_", proxy.database.name)).unwrap(),
+        ..SealOptions::default()
+    };
+    let admin = proxy.database.connect().await;
+    let survey = seal::survey(&admin, &options.names).await.unwrap();
+    let plan = seal::plan(&survey, &options).unwrap();
+    seal::apply(&admin, &plan).await.unwrap();
 }
 
 fn from_environment<T: FromStr>(name: &str) -> Option<T> {
