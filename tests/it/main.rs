@@ -11,6 +11,7 @@ mod differential;
 mod effects;
 mod faults;
 mod faults_upstream;
+mod fuzz;
 mod harness;
 mod harness_works;
 mod layers;
