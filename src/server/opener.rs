@@ -284,7 +284,7 @@ impl Opener for UpstreamOpener {
     async fn blocking(&self) -> Result<Vec<Blocking>, Refusal> {
         let keeper = self.keeper().await?;
         let rows = keeper
-            .query(
+            .query_typed(
                 "SELECT a.pid, coalesce(a.backend_type, ''), b.pid FROM pg_catalog.pg_stat_activity a, \
                  LATERAL pg_catalog.unnest(pg_catalog.pg_blocking_pids(a.pid)) AS b (pid) \
                  WHERE a.wait_event_type = 'Lock'",
