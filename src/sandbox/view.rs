@@ -63,6 +63,8 @@ pub struct ClientSavepoint {
     pub name: String,
     /// As the upstream knows it.
     pub upstream: String,
+    /// Portals with a higher number end with a ROLLBACK TO.
+    pub number: u64,
     /// The session as it was.
     pub before: Box<View>,
 }

@@ -424,19 +424,15 @@ impl Session {
     pub(super) fn name_edits(&mut self, plan: &Plan) -> Result<Vec<Edit>, Stop> {
         match &plan.statement.kind {
             Kind::Prepare { name, .. } => {
-                if self.statements.contains_key(name.value.as_bytes()) {
-                    return Err(Refusal::error(
-                        SqlState::DUPLICATE_PREPARED_STATEMENT,
-                        format!("prepared statement \"{}\" already exists", name.value),
-                    )
-                    .into());
-                }
                 let upstream = self.fresh_name("s");
                 self.prepared_name = Some(Bytes::from(upstream.clone()));
                 Ok(vec![Edit::new(name.span.clone(), identifier(&upstream))])
             }
             Kind::Execute { name } => {
-                let target = self.find_statement(&Bytes::copy_from_slice(name.value.as_bytes()))?;
+                // Postgres says what is wrong with a name that there is not.
+                let Some(target) = self.statements.get(name.value.as_bytes()) else {
+                    return Ok(Vec::new());
+                };
                 if matches!(target.source, Source::Emulated) {
                     return Err(Refusal::error(
                         SqlState::FEATURE_NOT_SUPPORTED,
@@ -454,8 +450,8 @@ impl Session {
     /// An EXECUTE needs its statement on this upstream.
     pub(super) fn ensure_executed(&mut self, plan: &Plan) -> Result<(), Stop> {
         if let Kind::Execute { name } = &plan.statement.kind {
-            let target = self.find_statement(&Bytes::copy_from_slice(name.value.as_bytes()))?;
-            self.ensure_prepared(&target)?;
+            let target = self.statements.get(name.value.as_bytes()).cloned();
+            target.map_or(Ok(()), |target| self.ensure_prepared(&target))?;
         }
         Ok(())
     }

@@ -33,6 +33,7 @@ impl Session {
     /// Forgets all that was planned beyond what has been reached, up to the Sync.
     pub(super) fn forget_planned(&mut self) {
         self.held.clear();
+        self.described.clear();
         self.origin = None;
         self.open_portal = false;
         let mut sync = None;
@@ -45,6 +46,9 @@ impl Session {
                     if let Ok(world) = self.world() {
                         world.link.prepared.remove(&id);
                     }
+                }
+                Expect::Made(name) => {
+                    self.statements.remove(&name);
                 }
                 Expect::Sync { .. } => sync = Some(expect),
                 _ => {}
@@ -80,6 +84,7 @@ impl Session {
         }
         let statements = &self.statements;
         let cursors = &self.cursor_names;
+        let bound = self.queue.front();
         fields.for_each_text(|text| {
             let text = std::str::from_utf8(text).ok()?;
             let mut changed = text.contains("devinprod_").then(|| text.to_owned())?;
@@ -94,6 +99,9 @@ impl Session {
                 {
                     changed = changed.replace(upstream, name);
                 }
+            }
+            if let Some(Expect::Bind { portal, .. }) = bound {
+                changed = with_portal(&changed, portal);
             }
             Some(changed.into_bytes())
         });
@@ -129,5 +137,18 @@ impl Session {
         } else {
             "A sandbox runs as a developer role, which may write to tables but not reach beyond them; ask whoever runs devinprod setup if this should be allowed".to_owned()
         }
+    }
+}
+
+/// The upstream's name of a portal replaced by the client's own.
+fn with_portal(text: &str, name: &[u8]) -> String {
+    const OURS: &str = "portal \"devinprod_p";
+    let Some((before, rest)) = text.split_once(OURS) else {
+        return text.to_owned();
+    };
+    let after = rest.split_once('"').map_or("", |(_, after)| after);
+    match std::str::from_utf8(name) {
+        Ok("") | Err(_) => format!("{before}unnamed portal{after}"),
+        Ok(name) => format!("{before}portal \"{name}\"{after}"),
     }
 }

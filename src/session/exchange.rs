@@ -107,6 +107,7 @@ impl Session {
         };
         if matches!(header.tag, b'D' | b'd') && front_forwards_rows {
             self.row_remaining = header.total;
+            self.describe();
             return Ok(self.pass_row());
         }
         if link.input.len() < header.total {
@@ -115,6 +116,14 @@ impl Session {
         let message = link.input.split_to(header.total);
         self.on_message(header.tag, message).await?;
         Ok(true)
+    }
+
+    /// The RowDescription that waited goes out.
+    fn describe(&mut self) {
+        if !self.described.is_empty() {
+            let described = std::mem::take(&mut self.described);
+            self.client.out.extend_from_slice(&described);
+        }
     }
 
     /// A row goes on as it is; one that is larger than the buffer piece by piece. False when more must be
@@ -177,7 +186,7 @@ impl Session {
         }
         match (self.queue.front_mut(), tag) {
             (Some(Expect::Parse { forward, .. }), b'1')
-            | (Some(Expect::Bind { forward }), b'2')
+            | (Some(Expect::Bind { forward, .. }), b'2')
             | (Some(Expect::Close { forward }), b'3') => {
                 if *forward {
                     self.client.out.extend_from_slice(&message);
@@ -191,8 +200,12 @@ impl Session {
                 }
                 self.queue.pop_front();
             }
-            (Some(Expect::Describe { .. }), b'T') => {
-                self.client.out.extend_from_slice(&message);
+            (Some(Expect::Describe { late, .. }), b'T') => {
+                let late = *late;
+                self.described = message;
+                if !late {
+                    self.describe();
+                }
                 self.queue.pop_front();
             }
             (
@@ -202,7 +215,9 @@ impl Session {
                 b'D',
             ) => self.held.extend_from_slice(&message),
             (Some(Expect::Execute { complete, .. }), b'C') => {
-                match *complete {
+                let complete = *complete;
+                self.describe();
+                match complete {
                     Complete::Forward => self.client.out.extend_from_slice(&message),
                     Complete::Tag(tag) => backend::command_complete(&mut self.client.out, tag),
                     Complete::Hold(None) => self.held.extend_from_slice(&message),
@@ -250,6 +265,7 @@ impl Session {
                     Expect::Emit(_)
                     | Expect::EmitHeld
                     | Expect::Origin(_)
+                    | Expect::Made(_)
                     | Expect::Advance(_)
                     | Expect::Committed
                     | Expect::RolledBack,

@@ -23,6 +23,8 @@ pub enum Expect {
     Bind {
         /// The client is told.
         forward: bool,
+        /// The portal as the client calls it.
+        portal: Bytes,
     },
     /// CloseComplete.
     Close {
@@ -33,6 +35,8 @@ pub enum Expect {
     Describe {
         /// A simple Query has no NoData.
         no_data: bool,
+        /// It waits for the first row: Postgres runs this statement before it describes it.
+        late: bool,
     },
     /// Rows and the end of an Execute.
     Execute {
@@ -56,6 +60,8 @@ pub enum Expect {
     EmitHeld,
     /// A statement of the client begins (Some) or ends: whose errors these are.
     Origin(Option<Arc<Origin>>),
+    /// An SQL PREPARE of this name has run; without that the name is free.
+    Made(Bytes),
     /// This state has been reached.
     Advance(Box<(Machine, View)>),
     /// The virtual transaction has ended well: deliver what waited for that.

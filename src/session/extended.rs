@@ -99,20 +99,13 @@ impl Session {
                     plan: plan.clone(),
                     upstream: Bytes::new(),
                     now: false,
+                    makes: None,
                     source: Source::Emulated,
                     origin: None,
                 }));
             }
         };
-        if let (Kind::Prepare { name, .. }, Source::Parse { text, .. }) =
-            (&plan.statement.kind, &source)
-        {
-            let origin = Arc::new(Origin {
-                sendable: sendable.clone(),
-                offset: 0,
-            });
-            self.register_sql_prepare(plan, name.value.clone(), text, &origin);
-        }
+        let makes = self.prepared_name.take();
         let upstream = if name.is_empty() {
             Bytes::new()
         } else {
@@ -123,6 +116,7 @@ impl Session {
             plan: plan.clone(),
             upstream,
             now,
+            makes,
             source,
             origin: Some(Arc::new(Origin {
                 sendable,
@@ -168,10 +162,16 @@ impl Session {
             .into());
         }
         self.check_runnable(&prepared.plan)?;
+        let failed = self.plan_view().block.as_ref().is_some_and(|b| b.failed);
+        if failed && matches!(prepared.plan.action, Action::Empty) {
+            return Err(super::transaction::failed_block().into());
+        }
+        let number = self.next_number();
         let mut portal = Portal {
             prepared: prepared.clone(),
             tail,
             upstream: Bytes::new(),
+            number,
         };
         if matches!(prepared.source, Source::Emulated) {
             if frontend::bind_values(&portal.tail) != Some(0) {
@@ -197,7 +197,10 @@ impl Session {
         }
         let link = &mut self.world()?.link;
         link.bind(&portal.upstream, &prepared.upstream, &portal.tail);
-        self.queue.push_back(Expect::Bind { forward: true });
+        self.queue.push_back(Expect::Bind {
+            forward: true,
+            portal: name.clone(),
+        });
         if let Some(old) = self.portals.insert(name, portal) {
             self.close_upstream_portal(&old.upstream)?;
         }
@@ -217,7 +220,10 @@ impl Session {
         self.world()?
             .link
             .describe(Target::Statement, &prepared.upstream);
-        self.queue.push_back(Expect::Describe { no_data: true });
+        self.queue.push_back(Expect::Describe {
+            no_data: true,
+            late: false,
+        });
         Ok(())
     }
 
@@ -233,7 +239,10 @@ impl Session {
         self.world()?
             .link
             .describe(Target::Portal, &portal.upstream);
-        self.queue.push_back(Expect::Describe { no_data: true });
+        self.queue.push_back(Expect::Describe {
+            no_data: true,
+            late: false,
+        });
         Ok(())
     }
 
@@ -250,6 +259,13 @@ impl Session {
             Action::Forward(_) | Action::Advisory(_) | Action::NotifyCall => {
                 self.check_place(&plan)?;
                 self.enter(&plan).await?;
+                if let (Some(upstream), Source::Parse { text, .. }, Some(origin)) = (
+                    &portal.prepared.makes,
+                    &portal.prepared.source,
+                    &portal.prepared.origin,
+                ) {
+                    self.register_sql_prepare(&plan, upstream.clone(), text, origin)?;
+                }
                 self.push_origin(portal.prepared.origin.clone());
                 self.world()?.link.execute(&portal.upstream, max_rows);
                 self.finish_execute(&plan, false).await?;
@@ -280,6 +296,10 @@ impl Session {
                     rows: Rows::Forward,
                     complete,
                 });
+                if let Kind::Prepare { name, .. } = &plan.statement.kind {
+                    let name = Bytes::copy_from_slice(name.value.as_bytes());
+                    self.queue.push_back(Expect::Made(name));
+                }
                 if matches!(plan.statement.kind, Kind::Copy(Copy::FromStdin)) {
                     self.exchange(false).await?;
                     if self.skipping {

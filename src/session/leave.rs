@@ -118,6 +118,7 @@ impl Session {
             pending: VecDeque::new(),
             origin: None,
             held: Default::default(),
+            described: Default::default(),
             open_portal: false,
             captured: None,
             catalog_rows: Vec::new(),

@@ -109,6 +109,8 @@ struct Session {
     origin: Option<Arc<Origin>>,
     /// A CommandComplete or row that was held back.
     held: BytesMut,
+    /// A RowDescription that waits for the first row.
+    described: BytesMut,
     /// The unnamed portal holds a finished query, and with it a snapshot.
     open_portal: bool,
     /// Arguments that the upstream evaluated for an advisory call or pg_notify.

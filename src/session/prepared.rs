@@ -18,6 +18,8 @@ pub struct Prepared {
     pub upstream: Bytes,
     /// It reads the time, by a default that was written into it.
     pub now: bool,
+    /// It is an SQL PREPARE, and this is the upstream's name of what it makes.
+    pub makes: Option<Bytes>,
     /// How it gets there.
     pub source: Source,
     /// For errors.
@@ -60,6 +62,8 @@ pub struct Portal {
     pub tail: Bytes,
     /// The upstream's name for it; empty for the unnamed portal.
     pub upstream: Bytes,
+    /// Portals that were made after a savepoint end when that is rolled back to.
+    pub number: u64,
 }
 
 /// The next statement's number.

@@ -104,8 +104,8 @@ impl Session {
             .client_text(sendable.text())
             .ok_or_else(not_sendable)?;
         let origin = Arc::new(Origin { sendable, offset });
-        if let Kind::Prepare { name, .. } = &plan.statement.kind {
-            self.register_sql_prepare(plan, name.value.clone(), &sent, &origin);
+        if let Some(upstream) = self.prepared_name.take() {
+            self.register_sql_prepare(plan, upstream, &sent, &origin)?;
         }
         self.ensure_executed(plan)?;
         if let Some(mut forward) = self.effective_forward(plan) {
@@ -124,21 +124,41 @@ impl Session {
             id: 0,
             registers: None,
         });
-        self.queue.push_back(Expect::Bind { forward: false });
-        self.queue.push_back(Expect::Describe { no_data: false });
+        self.queue.push_back(Expect::Bind {
+            forward: false,
+            portal: Bytes::new(),
+        });
+        let late = !matches!(
+            plan.statement.kind,
+            Kind::Read | Kind::EffectfulSelect | Kind::AdvisoryLock(_) | Kind::NotifyCall(_)
+        );
+        self.queue.push_back(Expect::Describe {
+            no_data: false,
+            late,
+        });
         let hold = is_last && self.plan_view().block.is_none();
         self.finish_execute(plan, hold).await
     }
 
+    /// Remembers what an SQL PREPARE is about to make.
     pub(super) fn register_sql_prepare(
         &mut self,
         plan: &Arc<Plan>,
-        name: String,
+        upstream: Bytes,
         sent: &ClientText,
         origin: &Arc<Origin>,
-    ) {
+    ) -> Result<(), Stop> {
+        let Kind::Prepare { name, .. } = &plan.statement.kind else {
+            return Ok(());
+        };
+        if self.statements.contains_key(name.value.as_bytes()) {
+            return Err(Refusal::error(
+                SqlState::DUPLICATE_PREPARED_STATEMENT,
+                format!("prepared statement \"{}\" already exists", name.value),
+            )
+            .into());
+        }
         let id = next_id();
-        let upstream = self.prepared_name.take().unwrap_or_default();
         if let Ok(world) = self.world() {
             world.link.prepared.insert(id);
         }
@@ -147,10 +167,13 @@ impl Session {
             plan: plan.clone(),
             upstream,
             now: false,
+            makes: None,
             source: Source::Sql(sent.clone()),
             origin: Some(origin.clone()),
         };
-        self.statements.insert(name.into(), Arc::new(prepared));
+        let name = Bytes::copy_from_slice(name.value.as_bytes());
+        self.statements.insert(name, Arc::new(prepared));
+        Ok(())
     }
 
     /// Postgres reads a whole Query before it runs any of it: a later statement that does not parse keeps the

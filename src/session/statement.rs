@@ -330,9 +330,15 @@ impl Session {
         self.queue.push_back(Expect::Origin(origin));
     }
 
+    /// Grows with everything that is made.
+    pub(super) fn next_number(&mut self) -> u64 {
+        self.next_name += 1;
+        self.next_name
+    }
+
     /// A name that no client could guess or meant.
     pub(super) fn fresh_name(&mut self, kind: &str) -> String {
-        self.next_name += 1;
+        self.next_number();
         format!(
             "devinprod_{kind}{}_{}_{:x}",
             self.id,

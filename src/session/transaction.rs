@@ -196,6 +196,7 @@ impl Session {
             Some(_) => {}
         }
         self.enter_scope(false).await?;
+        let number = self.next_number();
         if let Some((machine, view)) = &mut self.planned {
             let (upstream, ops) = machine.savepoint();
             let before = Box::new(view.clone());
@@ -203,6 +204,7 @@ impl Session {
                 block.savepoints.push(ClientSavepoint {
                     name: name.value.clone(),
                     upstream,
+                    number,
                     before,
                 });
             }
@@ -247,6 +249,8 @@ impl Session {
             kept.truncate(index + 1);
             if let Some(savepoint) = kept.last() {
                 *view = (*savepoint.before).clone();
+                self.portals
+                    .retain(|_, portal| portal.number < savepoint.number);
             }
             if let Some(block) = view.block_mut() {
                 block.savepoints = kept;
