@@ -41,7 +41,7 @@ macro_rules! differential {
     };
 }
 
-differential!(blocks, several);
+differential!(blocks, several, extended, prepared, cursors, settings);
 
 /// Plays all cases of a file on both sides.
 async fn check(text: &str, twin: TestDatabase, database: TestDatabase) {
