@@ -57,6 +57,8 @@ struct State {
     read_only: bool,
     /// How many statements with an effect are alive.
     effects: u64,
+    /// How many cursors and portals were opened: a rollback closes them.
+    opened: u64,
     installed: Settings,
 }
 
@@ -130,6 +132,7 @@ impl Machine {
                 armed: false,
                 read_only: false,
                 effects: 0,
+                opened: 0,
                 installed: Settings::default(),
             },
             failed: false,
@@ -202,6 +205,11 @@ impl Machine {
         }
         self.now.armed = true;
         vec![Op::Arm]
+    }
+
+    /// A cursor or portal was opened; it ends with what is rolled back.
+    pub fn opened(&mut self) {
+        self.now.opened += 1;
     }
 
     /// Turns the client's block into an implicit transaction, or the reverse: what fails from here on fails
@@ -513,6 +521,7 @@ impl Machine {
                 armed: false,
                 read_only: false,
                 effects: 0,
+                opened: 0,
                 installed: Settings::default(),
             };
             self.stack.clear();

@@ -50,6 +50,8 @@ pub struct Block {
     pub queried: bool,
     /// A statement failed.
     pub failed: bool,
+    /// SET CONSTRAINTS has run.
+    pub constraints: bool,
     /// The session as it was before BEGIN, for ROLLBACK.
     pub before: Box<View>,
     /// The client's own savepoints, outermost first.
@@ -106,6 +108,12 @@ impl ClientSettings {
     /// A setting's value, if this client set it.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.effective.get(name).map(String::as_str)
+    }
+
+    /// As [`Self::get`], without the values of the startup message.
+    pub fn changed(&self, name: &str) -> Option<&str> {
+        let value = self.local.get(name).or_else(|| self.session.get(name));
+        value.map(String::as_str)
     }
 
     /// SET (or, with `local`, SET LOCAL).
@@ -211,6 +219,7 @@ impl View {
             chained: chained.unwrap_or_default(),
             queried: false,
             failed: false,
+            constraints: false,
             before,
             savepoints: Vec::new(),
         }));

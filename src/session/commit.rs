@@ -54,6 +54,7 @@ impl Session {
             self.push_advance();
         }
         self.close_portals()?;
+        self.now_asked = false;
         self.queue.push_back(Expect::Committed);
         self.plan_view().committed();
         self.push_advance();
@@ -62,6 +63,7 @@ impl Session {
 
     /// Plans a virtual ROLLBACK.
     pub(super) fn plan_rollback(&mut self) -> Result<(), Stop> {
+        self.now_asked = false;
         if let Some((machine, view)) = &mut self.planned {
             view.rolled_back();
             let ops = machine.rollback(self.id);
@@ -102,11 +104,19 @@ impl Session {
             .is_some_and(|(machine, _)| machine.is_top(self.id))
     }
 
+    /// SET CONSTRAINTS ends with the transaction: at its end all modes are put back.
+    pub(super) fn set_constraint_modes(&mut self) {
+        if let Some(block) = self.plan_view().block_mut() {
+            block.constraints = true;
+        }
+    }
+
     async fn push_commit_work(&mut self) -> Result<(), Stop> {
         let id = self.id;
-        let (changed, closes, temporary) = match &self.planned {
+        let (changed, modes_set, closes, temporary) = match &self.planned {
             Some((machine, view)) => (
                 machine.changed_by(id),
+                view.block.as_ref().is_some_and(|block| block.constraints),
                 view.cursors
                     .values()
                     .filter(|c| !c.hold)
@@ -116,7 +126,7 @@ impl Session {
             ),
             None => return Ok(()),
         };
-        if changed {
+        if changed || modes_set {
             if self.world()?.catalog.stale {
                 self.refresh_catalog().await?;
                 if self.skipping {
@@ -124,7 +134,7 @@ impl Session {
                 }
             }
             let catalog = &self.world()?.catalog;
-            if catalog.deferrable().len() > NAMED {
+            if catalog.deferrable().len() > NAMED && !modes_set {
                 self.push_own(&Command::CheckTouchedConstraints, Own::Nothing)?;
             } else if catalog.has_deferrable() {
                 let (all, deferred) = (catalog.deferrable(), catalog.initially_deferred());

@@ -31,12 +31,15 @@ impl Session {
             }
             Kind::Set { name, value, .. } => self.set_virtual(name, value)?,
             Kind::Reset(name) => {
-                self.plan_view().settings.reset(name);
+                self.reset_virtual(name);
                 self.changed();
                 self.emit_tag("RESET");
             }
             Kind::ResetAll => {
-                self.plan_view().settings.reset_all();
+                let view = self.plan_view();
+                view.settings.reset_all();
+                view.characteristics = Default::default();
+                self.idle_limits.clear();
                 self.changed();
                 self.emit_tag("RESET");
             }
@@ -131,31 +134,49 @@ impl Session {
         }
     }
 
+    fn reset_virtual(&mut self, name: &str) {
+        self.idle_limits.remove(name);
+        let view = self.plan_view();
+        view.settings.reset(name);
+        match name {
+            "default_transaction_isolation" => view.characteristics.isolation = None,
+            "default_transaction_read_only" => view.characteristics.read_only = None,
+            "default_transaction_deferrable" => view.characteristics.deferrable = None,
+            _ => {}
+        }
+    }
+
     pub(super) fn set_virtual(&mut self, name: &str, value: &SetValue) -> Result<(), Stop> {
         use crate::sql::statement::{IsolationLevel, Modes};
-        let invalid = |value: &str| -> Stop {
+        let invalid = |value: &str| {
             Refusal::error(
                 SqlState::INVALID_PARAMETER_VALUE,
                 format!("invalid value for parameter \"{name}\": \"{value}\""),
             )
-            .into()
         };
         let text = match value {
             SetValue::Single(value) => Some(value.to_lowercase()),
             SetValue::Default => None,
-            SetValue::Other => return Err(invalid("…")),
+            SetValue::Other => return Err(invalid("…").into()),
         };
         let boolean = |text: &Option<String>| match text.as_deref() {
             None | Some("off" | "false" | "no" | "0" | "f" | "n") => Ok(false),
             Some("on" | "true" | "yes" | "1" | "t" | "y") => Ok(true),
-            Some(other) => Err(invalid(other)),
+            Some(_) => Err(Stop::from(Refusal::error(
+                SqlState::INVALID_PARAMETER_VALUE,
+                format!("parameter \"{name}\" requires a Boolean value"),
+            ))),
         };
-        let isolation = |text: &Option<String>| match text.as_deref() {
+        let isolation = |text: &Option<String>| {
+            match text.as_deref() {
             None | Some("read committed") => Ok(IsolationLevel::ReadCommitted),
             Some("read uncommitted") => Ok(IsolationLevel::ReadUncommitted),
             Some("repeatable read") => Ok(IsolationLevel::RepeatableRead),
             Some("serializable") => Ok(IsolationLevel::Serializable),
-            Some(other) => Err(invalid(other)),
+            Some(other) => Err(Stop::from(invalid(other).hint(
+                "Available values: serializable, repeatable read, read committed, read uncommitted.",
+            ))),
+        }
         };
         match name {
             "transaction_isolation" => {
@@ -200,7 +221,7 @@ impl Session {
             name => {
                 let value = text.unwrap_or_else(|| "0".to_owned());
                 if super::shared::milliseconds(&value).is_none() {
-                    return Err(invalid(&value));
+                    return Err(invalid(&value).into());
                 }
                 self.idle_limits.insert(name.to_owned(), value);
             }
@@ -285,6 +306,7 @@ impl Session {
             return Ok(());
         }
         self.enter_scope(true).await?;
+        self.set_constraint_modes();
         if self.world()?.catalog.stale {
             self.refresh_catalog().await?;
             if self.skipping {

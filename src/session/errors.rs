@@ -121,12 +121,8 @@ impl Session {
             }
             _ => {}
         }
-        if own
-            && !matches!(
-                code.as_str(),
-                "23503" | "23505" | "23514" | "23P01" | "23502"
-            )
-        {
+        // What a constraint or a trigger of the client's says at COMMIT is its own.
+        if own && !code.starts_with("23") && !code.starts_with("P0") {
             fields.append(b'W', "devinprod, on behalf of the statement");
         }
     }

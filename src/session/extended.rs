@@ -174,9 +174,12 @@ impl Session {
             number,
         };
         if matches!(prepared.source, Source::Emulated) {
-            if frontend::bind_values(&portal.tail) != Some(0) {
-                let message =
-                    "bind message supplies parameters, but the prepared statement requires 0";
+            let values = frontend::bind_values(&portal.tail).unwrap_or_default();
+            if values != 0 {
+                let statement = String::from_utf8_lossy(statement);
+                let message = format!(
+                    "bind message supplies {values} parameters, but prepared statement \"{statement}\" requires 0"
+                );
                 return Err(Refusal::error(SqlState::PROTOCOL_VIOLATION, message).into());
             }
             self.emit_bytes(BIND_COMPLETE);
@@ -194,6 +197,9 @@ impl Session {
         self.ensure_prepared(&prepared)?;
         if !runs_at_once(&name, &self.pending) {
             portal.upstream = self.fresh_name("p").into();
+            if let Some((machine, _)) = &mut self.planned {
+                machine.opened();
+            }
         }
         let link = &mut self.world()?.link;
         link.bind(&portal.upstream, &prepared.upstream, &portal.tail);
@@ -201,6 +207,9 @@ impl Session {
             forward: true,
             portal: name.clone(),
         });
+        if !portal.upstream.is_empty() {
+            self.push_advance();
+        }
         if let Some(old) = self.portals.insert(name, portal) {
             self.close_upstream_portal(&old.upstream)?;
         }
@@ -386,6 +395,7 @@ impl Session {
                 plan: self.context.plans.plan("SELECT"),
                 upstream: Bytes::new(),
                 now: false,
+                makes: None,
                 source: Source::Cursor,
                 origin: None,
             };
@@ -393,6 +403,7 @@ impl Session {
                 prepared: Arc::new(prepared),
                 tail: Bytes::new(),
                 upstream: upstream.into(),
+                number: 0,
             });
         }
         let message = format!(

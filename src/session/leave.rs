@@ -19,6 +19,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
+const APPLICATION_NAME: &str = "application_name";
+
 /// How long a statement of a client that is gone may take to be cancelled before the sandbox is given up.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -90,8 +92,10 @@ impl Session {
             .iter()
             .filter(|(name, _)| !crate::plan::is_virtual_setting(name));
         let mut view = View::default();
-        view.settings =
-            ClientSettings::from_startup(settings.map(|(k, v)| (k.clone(), v.clone())).collect());
+        let mut startup: BTreeMap<_, _> = settings.map(|(k, v)| (k.clone(), v.clone())).collect();
+        // The proxy's own connection has a name, too.
+        startup.entry(APPLICATION_NAME.to_owned()).or_default();
+        view.settings = ClientSettings::from_startup(startup);
         Self {
             id,
             login,
@@ -110,6 +114,8 @@ impl Session {
             statements: HashMap::new(),
             portals: HashMap::new(),
             reported: BTreeMap::new(),
+            at_login: BTreeMap::new(),
+            told: Arc::default(),
             floor: None,
             bound: false,
             skipping: false,
@@ -179,7 +185,10 @@ impl Session {
         self.take_virtual_settings()
             .map_err(ClientError::Protocol)?;
         self.reported = self.sandbox.parameters.clone();
-        if !self.view.settings.effective().is_empty() {
+        let application = self.view.settings.get(APPLICATION_NAME).unwrap_or_default();
+        self.reported
+            .insert(APPLICATION_NAME.to_owned(), application.to_owned());
+        if self.view.settings.effective().len() > 1 {
             match self.try_settings().await {
                 Ok(()) => {}
                 Err(Stop::Client(error)) => return Err(error),
@@ -190,6 +199,14 @@ impl Session {
             }
         }
         self.client.out.clear();
+        self.at_login = self.reported.clone();
+        for not_set in [
+            "default_transaction_read_only",
+            "is_superuser",
+            "session_authorization",
+        ] {
+            self.at_login.remove(not_set);
+        }
         for (name, value) in &self.reported {
             backend::parameter_status(&mut self.client.out, name, value);
         }

@@ -32,7 +32,7 @@ use crate::audit::EndReason;
 use crate::error::{Refusal, SqlState};
 use crate::sandbox::data::{Asking, Denied, end_refusal};
 use crate::sandbox::floor::Floor;
-use crate::sandbox::machine::{ClientId, Machine};
+use crate::sandbox::machine::{ClientId, Machine, Settings};
 use crate::sandbox::mailbox::{Mail, Mailbox};
 use crate::sandbox::registry::LockWatch;
 use crate::sandbox::view::View;
@@ -94,6 +94,10 @@ struct Session {
     portals: HashMap<Bytes, Portal>,
     /// ParameterStatus values that the client was told last.
     reported: BTreeMap<String, String>,
+    /// The same at login, of what a client can set: RESET returns to it.
+    at_login: BTreeMap<String, String>,
+    /// The settings that [`Self::reported`] was last compared with.
+    told: Settings,
     /// Held while a batch runs, and from a Flush to its Sync.
     floor: Option<Floor>,
     /// Something was bound since the last Sync: the floor stays until the next one.

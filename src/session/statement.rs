@@ -105,14 +105,10 @@ impl Session {
             // Asked before in this pipeline, and the answer is not here yet.
             None if self.now_asked => Ok(()),
             None => {
-                self.now_asked = self.in_planned_block();
+                self.now_asked = true;
                 self.push_own(&Command::Now(ago), Own::Now)
             }
         }
-    }
-
-    fn in_planned_block(&mut self) -> bool {
-        self.plan_view().block.is_some()
     }
 
     /// What must come right after it.
@@ -145,6 +141,9 @@ impl Session {
                 Arc::make_mut(&mut view.on_commit).insert(identifier(&name.name), *on_commit);
             }
             Kind::Declare { name, hold } => {
+                if let Some((machine, _)) = &mut self.planned {
+                    machine.opened();
+                }
                 let cursor = Cursor {
                     upstream: self.upstream_cursor(&name.value),
                     hold: *hold,
@@ -155,6 +154,7 @@ impl Session {
                 self.portals.remove(name.value.as_bytes());
                 Arc::make_mut(&mut self.plan_view().cursors).remove(&name.value);
             }
+            Kind::SetConstraints { .. } => self.set_constraint_modes(),
             Kind::Lock { mode, .. } if crate::plan::is_exclusive(*mode) => {
                 self.sandbox.set_exclusive(self.id, true);
             }

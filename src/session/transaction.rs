@@ -91,7 +91,13 @@ impl Session {
                 Expect::Own(Own::Setting { .. } | Own::Now | Own::Notify)
             )
         };
-        if keeps_state && self.queue.iter().any(captures) {
+        // What was set for the transaction only must be put back behind its end.
+        let locals =
+            |expect: &Expect| matches!(expect, Expect::Own(Own::Setting { local: true, .. }));
+        let commits = matches!(command, Transaction::Commit { .. });
+        if keeps_state && self.queue.iter().any(captures)
+            || commits && self.queue.iter().any(locals)
+        {
             self.exchange(false).await?;
         }
         Ok(())

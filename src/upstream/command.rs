@@ -108,7 +108,15 @@ impl Command {
             }
             Self::CloseCursor(name) => format!("CLOSE {}", identifier(name)),
             Self::DropTemporary(name) => format!("DROP TABLE IF EXISTS pg_temp.{name}"),
-            Self::EmptyTemporary(name) => format!("DELETE FROM pg_temp.{name}"),
+            // It may be gone: who dropped it is not followed.
+            Self::EmptyTemporary(name) => {
+                let name = format!("pg_temp.{name}");
+                let body = format!(
+                    "BEGIN IF pg_catalog.to_regclass({}) IS NOT NULL THEN DELETE FROM {name}; END IF; END",
+                    literal(&name)
+                );
+                format!("DO LANGUAGE plpgsql {}", literal(&body))
+            }
             Self::Catalog => CATALOG.into(),
             Self::Prepare(text) => text.text()?.to_owned(),
             Self::Poison => "ROLLBACK TO SAVEPOINT devinprod_no_such_savepoint".into(),

@@ -3,6 +3,11 @@
 use super::{ClientId, Holder, Machine, ScopeKind};
 
 impl Machine {
+    /// What the upstream's session has because a client wants it; None where it has its own default.
+    pub fn installed_value(&self, name: &str) -> Option<&str> {
+        self.now.installed.get(name).map(String::as_str)
+    }
+
     /// Whether the upstream's transaction is in the failed state.
     pub fn is_failed(&self) -> bool {
         self.failed
