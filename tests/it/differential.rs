@@ -41,7 +41,17 @@ macro_rules! differential {
     };
 }
 
-differential!(blocks, several, extended, prepared, cursors, settings);
+differential!(
+    blocks,
+    several,
+    extended,
+    prepared,
+    cursors,
+    settings,
+    constraints,
+    time,
+    temporary
+);
 
 /// Plays all cases of a file on both sides.
 async fn check(text: &str, twin: TestDatabase, database: TestDatabase) {

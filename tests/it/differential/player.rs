@@ -76,7 +76,7 @@ impl Server {
     fn line(&self, message: &Message) -> String {
         let mut line = message.line();
         match message.tag {
-            b'D' | b'd' if std::str::from_utf8(&message.body).is_err() => {
+            b'D' | b'd' if line.contains(char::REPLACEMENT_CHARACTER) => {
                 line = format!(
                     "{} {}",
                     char::from(message.tag),
