@@ -151,6 +151,8 @@ fn decide(text: &str, statement: &Statement) -> (Action, Vec<Edit>) {
         Kind::Transaction(command) => return (Action::Transaction(command.clone()), edits),
         Kind::Read => Forward::default(),
         Kind::EffectfulSelect | Kind::Write => effect(),
+        // With any other number of arguments there is no such function, and Postgres says so.
+        Kind::AdvisoryLock(call) if !has_advisory_arguments(call) => effect(),
         Kind::AdvisoryLock(call) => return advisory(text, call),
         Kind::NotifyCall(call) => return (Action::NotifyCall, vec![notify_edit(text, call)]),
         Kind::Set { name, local, .. } if is_forwarded_setting(name) => Forward {
@@ -371,6 +373,13 @@ fn is_forwarded_setting(name: &str) -> bool {
 
 fn is_forwarded_show(name: &str) -> bool {
     is_forwarded_setting(name) && name != "in_hot_standby"
+}
+
+fn has_advisory_arguments(call: &AdvisoryCall) -> bool {
+    match call.function.as_str() {
+        "pg_advisory_unlock_all" => call.arguments.is_empty(),
+        _ => matches!(call.arguments.len(), 1 | 2),
+    }
 }
 
 /// The call's arguments are evaluated and left in a setting; the column keeps its name and type.

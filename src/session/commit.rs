@@ -55,6 +55,7 @@ impl Session {
         }
         self.close_portals()?;
         self.now_asked = false;
+        self.push_advance();
         self.queue.push_back(Expect::Committed);
         self.plan_view().committed();
         self.push_advance();

@@ -50,7 +50,11 @@ differential!(
     settings,
     constraints,
     time,
-    temporary
+    temporary,
+    copy,
+    notify,
+    locks,
+    statements
 );
 
 /// Plays all cases of a file on both sides.
