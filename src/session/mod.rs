@@ -19,6 +19,7 @@ mod expect;
 mod extended;
 mod leave;
 mod prepared;
+mod reported;
 mod shared;
 mod simple;
 mod statement;
