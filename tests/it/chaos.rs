@@ -181,9 +181,12 @@ async fn work(urls: Vec<String>, mut rng: SmallRng, end: Instant) -> u64 {
             if Instant::now() > end {
                 break;
             }
-            let acted = tokio::time::timeout(ANSWER, act(&mut client, &mut rng)).await;
-            if !acted.expect("an answer in time") {
-                break;
+            let mut doing = String::new();
+            let acted = tokio::time::timeout(ANSWER, act(&mut client, &mut rng, &mut doing)).await;
+            match acted {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(_) => panic!("no answer in time to {doing}"),
             }
             answered += 1;
         }
@@ -196,9 +199,11 @@ async fn work(urls: Vec<String>, mut rng: SmallRng, end: Instant) -> u64 {
 }
 
 /// One thing that a client does; false when the connection is over.
-async fn act(client: &mut Client, rng: &mut SmallRng) -> bool {
+async fn act(client: &mut Client, rng: &mut SmallRng, doing: &mut String) -> bool {
     let sql = STATEMENTS[rng.random_range(0..STATEMENTS.len())];
-    match rng.random_range(0..20) {
+    let kind = rng.random_range(0..20);
+    *doing = format!("{kind}: {sql}");
+    match kind {
         0..10 => is_ready(&client.query(sql).run().await),
         10..14 => {
             client
@@ -211,6 +216,8 @@ async fn act(client: &mut Client, rng: &mut SmallRng) -> bool {
         14 => {
             for _ in 0..rng.random_range(1..20) {
                 let sql = STATEMENTS[rng.random_range(0..STATEMENTS.len())];
+                *doing += "; ";
+                *doing += sql;
                 client
                     .parse("", sql, &[])
                     .bind("", "", &[])
