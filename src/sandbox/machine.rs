@@ -12,6 +12,8 @@
 //! bottom, under a new standing savepoint; a scope that ends badly is rolled back to its savepoint.
 
 mod questions;
+#[cfg(test)]
+mod tests;
 
 pub use super::ops::Op;
 
