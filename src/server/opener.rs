@@ -15,6 +15,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+/// The longest that the keeper waits for an answer.
+const KEEPER: Duration = Duration::from_secs(10);
+
 /// See the [module](self).
 #[derive(Debug)]
 pub struct UpstreamOpener {
@@ -69,8 +72,9 @@ impl UpstreamOpener {
 
     async fn verify(&self) -> Result<(), Refusal> {
         let keeper = self.keeper().await?;
-        let findings = seal::verify(&keeper, &self.upstream.names)
-            .await
+        let findings = self
+            .in_time(seal::verify(&keeper, &self.upstream.names))
+            .await?
             .map_err(|error| self.seal_refusal(&error))?;
         match findings
             .into_iter()
@@ -124,6 +128,17 @@ impl UpstreamOpener {
         .await;
         if let Err(error) = result {
             tracing::warn!(upstream = %self.upstream.name, %error, "a cancel request could not be passed on");
+        }
+    }
+
+    /// Waits for an answer to the keeper, but not for ever; a keeper that does not answer is given up.
+    async fn in_time<T>(&self, answer: impl Future<Output = T>) -> Result<T, Refusal> {
+        match tokio::time::timeout(KEEPER, answer).await {
+            Ok(answer) => Ok(answer),
+            Err(_) => {
+                *self.keeper.lock().await = None;
+                Err(self.unreachable(&ConnectError::TimedOut))
+            }
         }
     }
 
@@ -195,8 +210,9 @@ impl Opener for UpstreamOpener {
             Isolation::Sandbox(Seal::Sealed) | Isolation::ReadOnly(Seal::Sealed) => {
                 self.check_seal().await?;
                 let keeper = self.keeper().await?;
-                let lease = seal::lease(&keeper)
-                    .await
+                let lease = self
+                    .in_time(seal::lease(&keeper))
+                    .await?
                     .map_err(|error| self.seal_refusal(&error))?;
                 let flavor = match self.upstream.isolation {
                     Isolation::ReadOnly(_) => Flavor::ReadOnly,
@@ -283,14 +299,14 @@ impl Opener for UpstreamOpener {
 
     async fn blocking(&self) -> Result<Vec<Blocking>, Refusal> {
         let keeper = self.keeper().await?;
-        let rows = keeper
-            .query_typed(
+        let rows = self
+            .in_time(keeper.query_typed(
                 "SELECT a.pid, coalesce(a.backend_type, ''), b.pid FROM pg_catalog.pg_stat_activity a, \
                  LATERAL pg_catalog.unnest(pg_catalog.pg_blocking_pids(a.pid)) AS b (pid) \
                  WHERE a.wait_event_type = 'Lock'",
                 &[],
-            )
-            .await
+            ))
+            .await?
             .map_err(|error| self.unreachable(&error.into()))?;
         Ok(rows
             .iter()

@@ -216,7 +216,8 @@ impl Session {
                 message,
                 Frontend::Sync | Frontend::Query(_) | Frontend::FunctionCall
             );
-            if !ends && self.skipping {
+            // As Postgres: after an error in the extended protocol a Query is skipped, too.
+            if self.skipping && !matches!(message, Frontend::Sync | Frontend::Terminate) {
                 continue;
             }
             self.implicit_block &= !ends;
