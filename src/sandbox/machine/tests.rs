@@ -189,3 +189,88 @@ proptest! {
         }
     }
 }
+
+/// A client of two, as its session keeps it.
+#[derive(Debug, Default)]
+struct Session {
+    in_block: bool,
+    failed: bool,
+    savepoints: Vec<String>,
+    pending: Vec<u32>,
+}
+
+proptest! {
+    #[test]
+    fn what_two_clients_were_told_is_committed_never_vanishes_in_silence(
+        acts in proptest::collection::vec((1..=2u64, acts().prop_map(|acts| acts[0])), 1..60)
+    ) {
+        let (mut machine, first) = Machine::begin("t");
+        let mut upstream = Upstream::default();
+        upstream.run(vec![first]);
+        let settings = Settings::default();
+        let mut sessions = [Session::default(), Session::default()];
+        let mut told: Vec<(u32, ClientId)> = Vec::new();
+        for (number, (client, act)) in (1..).zip(acts) {
+            let joins = matches!(act, Act::Write | Act::Read | Act::Fail);
+            // Who may not join waits for the holder: here, does nothing.
+            if machine.holder().is_some_and(|h| h.client != client && !(joins && h.joinable)) {
+                continue;
+            }
+            let session = &mut sessions[client as usize - 1];
+            if machine.take_evicted(client) && session.in_block {
+                session.failed = true;
+                session.savepoints.clear();
+            }
+            let kind = if session.in_block { ScopeKind::Block } else { ScopeKind::Implicit };
+            match act {
+                Act::Begin => session.in_block = true,
+                Act::Write | Act::Fail if !session.failed => {
+                    upstream.run(machine.enter(client, kind, &settings, false));
+                    upstream.run(machine.effect());
+                    upstream.write(number);
+                    if matches!(act, Act::Fail) {
+                        upstream.failed = true;
+                        machine.fail();
+                        session.failed = session.in_block;
+                    } else if session.in_block {
+                        session.pending.push(number);
+                    } else {
+                        told.push((number, client));
+                        upstream.run(machine.commit(client));
+                    }
+                }
+                Act::Commit if session.in_block && !session.failed => {
+                    upstream.run(machine.clear_failed(client));
+                    upstream.run(machine.commit(client));
+                    let kept = std::mem::take(session).pending;
+                    told.extend(kept.into_iter().filter(|n| upstream.alive.contains(n)).map(|n| (n, client)));
+                }
+                Act::Commit | Act::Rollback if session.in_block => {
+                    upstream.run(machine.rollback(client));
+                    *session = Session::default();
+                }
+                Act::Savepoint if session.in_block && !session.failed => {
+                    upstream.run(machine.enter(client, kind, &settings, false));
+                    let (name, ops) = machine.savepoint();
+                    upstream.run(ops);
+                    session.savepoints.push(name);
+                }
+                Act::RollbackTo => {
+                    if let Some(name) = session.savepoints.last() {
+                        upstream.run(machine.rollback_to(name));
+                        session.failed = false;
+                    }
+                }
+                _ => {}
+            }
+            let lost = machine.take_lost();
+            prop_assert_eq!(machine.is_failed(), upstream.failed);
+            if !upstream.failed {
+                for (gone, owner) in told.iter().filter(|(n, _)| !upstream.alive.contains(n)) {
+                    prop_assert!(*owner == client || lost.contains(owner), "write {gone} of {owner}");
+                }
+                told.retain(|(n, _)| upstream.alive.contains(n));
+            }
+        }
+    }
+}
