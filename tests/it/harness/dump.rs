@@ -57,6 +57,7 @@ const TABLES: &str = "
     SELECT c.oid::regclass::text FROM pg_class c
     WHERE c.relkind IN ('r', 'm') AND c.relnamespace NOT IN (
         SELECT oid FROM pg_namespace WHERE nspname LIKE 'pg\\_%' OR nspname = 'information_schema')
+    AND c.oid::regclass::text <> 'devinprod.pair'
     ORDER BY 1";
 
 const OBJECTS: &str = "
