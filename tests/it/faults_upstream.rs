@@ -264,7 +264,7 @@ async fn an_upstream_without_free_connections_is_said_to_be_full() {
 struct Process {
     child: Child,
     port: u16,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Process {
@@ -296,7 +296,7 @@ impl Process {
         Self {
             child,
             port,
-            _folder: folder,
+            folder,
         }
     }
 
@@ -408,4 +408,38 @@ async fn a_proxy_that_is_asked_to_stop_ends_everything_in_good_order() {
     })
     .await;
     assert!(harness::dump(&database).await == before, "the dump differs");
+}
+
+#[tokio::test]
+async fn a_hangup_signal_reloads_and_running_sandboxes_go_on() {
+    let database = harness::database().await;
+    let config = sealed_config(&database).await;
+    let process = Process::start(&config);
+    let mut stays = Client::connect(&process.url("dev1")).await;
+    stays
+        .simple("CREATE TABLE made (n int); BEGIN; INSERT INTO made VALUES (1)")
+        .await;
+    drop(Client::connect(&process.url("dev2")).await);
+
+    let fewer = config.replace(
+        "developers = [\"dev1\", \"dev2\"]",
+        "developers = [\"dev1\"]",
+    );
+    fs::write(process.folder.path().join("devinprod.toml"), fewer).unwrap();
+    let pid = rustix::process::Pid::from_child(&process.child);
+    rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
+    eventually("dev2 has lost its access", || async {
+        Client::try_connect(&process.url("dev2"), &[])
+            .await
+            .is_err()
+    })
+    .await;
+    assert_eq!(value(&mut stays, "SELECT n FROM made").await, "1");
+
+    // A broken file changes nothing.
+    fs::write(process.folder.path().join("devinprod.toml"), "[listen").unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(value(&mut stays, "SELECT n FROM made").await, "1");
+    Client::connect(&process.url("dev1")).await;
 }
