@@ -14,6 +14,9 @@ use std::time::Duration;
 
 /// A statement that takes longer is looked at: does it wait for somebody's lock?
 const SLOW: Duration = Duration::from_millis(500);
+/// Rows up to this many bytes are passed on whole: if the upstream is lost in the middle of one, the client
+/// is still between two messages and can be told.
+const WHOLE_ROW: usize = 64 * 1024;
 
 impl Session {
     /// Sends what was planned, with a Sync or a Flush, and waits until all of it is answered.
@@ -106,6 +109,9 @@ impl Session {
             return Ok(false);
         };
         if matches!(header.tag, b'D' | b'd') && front_forwards_rows {
+            if header.total <= WHOLE_ROW && link.input.len() < header.total {
+                return Ok(false);
+            }
             self.row_remaining = header.total;
             self.describe();
             return Ok(self.pass_row());
@@ -463,6 +469,8 @@ impl Session {
         {
             self.context.registry.report_end(&self.sandbox.key, reason);
         }
+        // In the middle of a row nothing can be told any more: whatever comes next would be read as the row.
+        self.cut_off |= std::mem::take(&mut self.row_remaining) > 0;
         self.queue.clear();
         self.held.clear();
         self.origin = None;

@@ -138,6 +138,7 @@ impl Session {
             lock_watch: None,
             now_asked: false,
             row_remaining: 0,
+            cut_off: false,
         }
     }
 

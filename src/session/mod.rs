@@ -139,6 +139,8 @@ struct Session {
     now_asked: bool,
     /// Bytes of a row that is being passed on.
     row_remaining: usize,
+    /// The client was left in the middle of a row; its connection must end.
+    cut_off: bool,
 }
 
 impl Session {
@@ -348,6 +350,9 @@ impl Session {
 
     /// The sandbox is gone, or a refusal could not be told in its turn: tell now, and go on.
     async fn recover(&mut self, stop: Stop, ends: bool) -> Result<(), ClientError> {
+        if self.cut_off {
+            return Err(ClientError::Gone);
+        }
         let refusal = match stop {
             Stop::Client(error) => return Err(error),
             Stop::Refused(refusal) => *refusal,

@@ -17,7 +17,7 @@ use super::harness::{self, Proxy, Setup};
 const USERS: [&str; 5] = ["dev1", "dev1+a", "dev1+b", "dev2", "dev2+a"];
 const WORKERS: u64 = 10;
 /// Longer than any statement below and any wait for the floor.
-const ANSWER: Duration = Duration::from_secs(60);
+const ANSWER: Duration = Duration::from_secs(30);
 
 const STATEMENTS: [&str; 32] = [
     "SELECT count(*) FROM orders",

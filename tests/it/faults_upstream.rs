@@ -443,3 +443,41 @@ async fn a_hangup_signal_reloads_and_running_sandboxes_go_on() {
     assert_eq!(value(&mut stays, "SELECT n FROM made").await, "1");
     Client::connect(&process.url("dev1")).await;
 }
+
+/// Terminates dev1's backend while it sends a result that the client has not begun to read.
+async fn terminate_in_the_middle(proxy: &harness::Proxy, client: &mut Client, sql: &str) -> String {
+    // The description comes with the first row's first bytes.
+    client.query(sql).run_until(b"T").await;
+    let backend = backend_of(proxy, "dev1", "default");
+    let admin = proxy.database.connect().await;
+    admin
+        .execute("SELECT pg_terminate_backend($1, 5000)", &[&backend])
+        .await
+        .unwrap();
+    let answers = tokio::time::timeout(Duration::from_secs(20), client.run()).await;
+    harness::wire::transcript(&answers.expect("the client is not left waiting"))
+}
+
+#[tokio::test]
+async fn a_backend_lost_in_the_middle_of_a_result_leaves_the_client_between_messages() {
+    let proxy = harness::proxy().await;
+    let mut client = Client::connect(&proxy.url()).await;
+    let sql = "SELECT repeat('x', 50000) FROM generate_series(1, 4000)";
+    let told = terminate_in_the_middle(&proxy, &mut client, sql).await;
+    assert!(told.contains("ERROR 57P01"), "the client is told");
+    assert!(told.ends_with("ReadyForQuery I\n"), "and goes on");
+    assert_eq!(value(&mut client, "SELECT 1").await, "1");
+}
+
+#[tokio::test]
+async fn a_backend_lost_in_the_middle_of_a_huge_row_ends_the_connection() {
+    let proxy = harness::proxy().await;
+    let mut client = Client::connect(&proxy.url()).await;
+    let told = terminate_in_the_middle(&proxy, &mut client, "SELECT repeat('x', 100000000)").await;
+    assert!(
+        !told.contains("ReadyForQuery"),
+        "nothing can be told inside a row"
+    );
+    let mut fresh = Client::connect(&proxy.url()).await;
+    assert_eq!(value(&mut fresh, "SELECT 1").await, "1");
+}
