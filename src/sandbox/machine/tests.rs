@@ -210,6 +210,7 @@ proptest! {
         let settings = Settings::default();
         let mut sessions = [Session::default(), Session::default()];
         let mut told: Vec<(u32, ClientId)> = Vec::new();
+        let mut lost: Vec<ClientId> = Vec::new();
         for (number, (client, act)) in (1..).zip(acts) {
             let joins = matches!(act, Act::Write | Act::Read | Act::Fail);
             // Who may not join waits for the holder: here, does nothing.
@@ -234,6 +235,8 @@ proptest! {
                         session.failed = session.in_block;
                     } else if session.in_block {
                         session.pending.push(number);
+                        // The Sync behind the statement.
+                        upstream.run(machine.end_piece(client));
                     } else {
                         told.push((number, client));
                         upstream.run(machine.commit(client));
@@ -263,13 +266,14 @@ proptest! {
                 }
                 _ => {}
             }
-            let lost = machine.take_lost();
+            lost.extend(machine.take_lost());
             prop_assert_eq!(machine.is_failed(), upstream.failed);
             if !upstream.failed {
                 for (gone, owner) in told.iter().filter(|(n, _)| !upstream.alive.contains(n)) {
                     prop_assert!(*owner == client || lost.contains(owner), "write {gone} of {owner}");
                 }
                 told.retain(|(n, _)| upstream.alive.contains(n));
+                lost.clear();
             }
         }
     }
