@@ -138,7 +138,7 @@ async fn a_function_call_is_refused_and_leaves_the_session_in_order() {
 }
 
 #[tokio::test]
-async fn names_that_code_deallocates_are_prepared_again_or_answered() {
+async fn a_session_survives_code_that_deallocates_its_names() {
     let proxy = harness::proxy().await;
     let mut client = Client::connect(&proxy.url()).await;
     client.parse("s", "SELECT 'mine'", &[]).sync();
