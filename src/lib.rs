@@ -26,6 +26,9 @@
 //! - [`error`]: the only shape of error that a client sees from devinprod itself
 //! - [`sql`]: pure functions on SQL text: split, classify, edit in place
 //! - [`wire`]: bytes to messages and back: framing, startup, TLS, SCRAM
+//! - [`catalog`]: what the proxy knows of an upstream's masked relations
+//! - [`synth`]: synthetic values, and the SQL that makes them
+//! - [`policy`]: which columns are sensitive, as a security team wrote it down
 //! - [`audit`]: events, and where they are written
 //! - [`upstream`]: the only place that opens a socket to Postgres
 //! - [`sandbox`]: virtual transactions, who holds the floor, what is shared, when it ends
@@ -39,16 +42,19 @@
 //! - [`cli`]: the command line, one file per command
 
 pub mod audit;
+pub mod catalog;
 pub mod cli;
 pub mod cluster;
 pub mod config;
 pub mod console;
 pub mod error;
 pub mod plan;
+pub mod policy;
 pub mod sandbox;
 pub mod seal;
 pub mod server;
 pub mod session;
 pub mod sql;
+pub mod synth;
 pub mod upstream;
 pub mod wire;
