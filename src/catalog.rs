@@ -1,5 +1,100 @@
 //! What the proxy knows of a sealed upstream's masked relations: read from the seal itself, never from a policy file.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Where temporary tables are, whatever the server calls that schema.
+const TEMPORARY: &str = "pg_temp";
+/// Searched first unless the search path names it.
+const SYSTEM: &str = "pg_catalog";
+
+/// The masked relations of an upstream, and what else has their names.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct MaskedRelations {
+    relations: Vec<MaskedRelation>,
+    /// By name: the schemas that have a relation of that name, and which one it is if it is masked.
+    names: HashMap<String, Vec<(String, Option<usize>)>>,
+}
+
+impl MaskedRelations {
+    /// `namesakes` are other relations that have the name of a masked one, schema and name: they may stand
+    /// before it in a search path. Temporary ones are in the schema `pg_temp`.
+    pub fn new(
+        relations: Vec<MaskedRelation>,
+        namesakes: impl IntoIterator<Item = (String, String)>,
+    ) -> Self {
+        let mut names: HashMap<String, Vec<(String, Option<usize>)>> = HashMap::new();
+        for (index, relation) in relations.iter().enumerate() {
+            let schemas = names.entry(relation.name.clone()).or_default();
+            schemas.push((relation.schema.clone(), Some(index)));
+        }
+        for (schema, name) in namesakes {
+            if let Some(schemas) = names.get_mut(&name)
+                && schemas.iter().all(|(known, _)| *known != schema)
+            {
+                schemas.push((schema, None));
+            }
+        }
+        Self { relations, names }
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &MaskedRelation> {
+        self.relations.iter()
+    }
+
+    /// Nothing is masked.
+    pub fn is_empty(&self) -> bool {
+        self.relations.is_empty()
+    }
+
+    /// The relation in whose place this view stands.
+    pub fn by_view(&self, oid: u32) -> Option<&MaskedRelation> {
+        self.relations
+            .iter()
+            .find(|relation| relation.view_oid == oid || relation.rows_oid == oid)
+    }
+}
+
+/// The masked relations as one client names them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Masked {
+    relations: Arc<MaskedRelations>,
+    /// The schemas that are searched, in order, those that are searched without being named included.
+    path: Vec<String>,
+}
+
+impl Masked {
+    /// With a search path: its schemas, unquoted.
+    pub fn new(relations: Arc<MaskedRelations>, path: &[String]) -> Self {
+        let implicit = [TEMPORARY, SYSTEM]
+            .into_iter()
+            .filter(|schema| !path.iter().any(|named| named == schema))
+            .map(str::to_owned);
+        Self {
+            path: implicit.chain(path.iter().cloned()).collect(),
+            relations,
+        }
+    }
+
+    /// All of them.
+    pub fn relations(&self) -> &MaskedRelations {
+        &self.relations
+    }
+
+    /// The masked relation that a name means; None if it means something else, such as a temporary table.
+    /// Names are unquoted and folded.
+    pub fn resolve(&self, schema: Option<&str>, name: &str) -> Option<&MaskedRelation> {
+        let schemas = self.relations.names.get(name)?;
+        let within = |schema: &str| schemas.iter().find(|(known, _)| known == schema);
+        let (_, index) = match schema {
+            Some(schema) => within(schema)?,
+            None => self.path.iter().find_map(|schema| within(schema))?,
+        };
+        self.relations.relations.get((*index)?)
+    }
+}
+
 /// A relation with columns that developers do not see as they are.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct MaskedRelation {
@@ -40,4 +135,50 @@ pub struct MaskedColumn {
     pub because: String,
     /// It is of a type that GROUP BY cannot compare (json, xml, point …).
     pub ungroupable: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn relation(schema: &str, name: &str) -> MaskedRelation {
+        MaskedRelation {
+            schema: schema.to_owned(),
+            name: name.to_owned(),
+            ..MaskedRelation::default()
+        }
+    }
+
+    #[test]
+    fn a_name_means_what_stands_first_in_the_search_path() {
+        let other = |schema: &str| (schema.to_owned(), "users".to_owned());
+        let relations = |others: Vec<(String, String)>| {
+            let masked = vec![relation("public", "users"), relation("app", "users")];
+            Arc::new(MaskedRelations::new(masked, others))
+        };
+        let found = |others: Vec<(String, String)>, path: &[&str], schema: Option<&str>| {
+            let path: Vec<String> = path.iter().map(ToString::to_string).collect();
+            Masked::new(relations(others), &path)
+                .resolve(schema, "users")
+                .map(|relation| relation.schema.clone())
+        };
+        let is = |schema: &str| Some(schema.to_owned());
+        assert_eq!(found(vec![], &["public", "app"], None), is("public"));
+        assert_eq!(found(vec![], &["app", "public"], None), is("app"));
+        assert_eq!(found(vec![], &["x"], None), None);
+        assert_eq!(found(vec![], &["x"], Some("app")), is("app"));
+        assert_eq!(found(vec![], &["x"], Some("x")), None);
+        // Something else of that name comes first.
+        assert_eq!(found(vec![other("x")], &["x", "app"], None), None);
+        assert_eq!(found(vec![other("x")], &["app", "x"], None), is("app"));
+        assert_eq!(found(vec![other("pg_temp")], &["app"], None), None);
+        assert_eq!(
+            found(vec![other("pg_temp")], &["app", "pg_temp"], None),
+            is("app")
+        );
+        assert_eq!(
+            found(vec![other("pg_temp")], &["app"], Some("app")),
+            is("app")
+        );
+    }
 }
