@@ -82,6 +82,11 @@ impl Masked {
         &self.relations
     }
 
+    /// Does a masked relation of any schema have this name?
+    pub fn knows(&self, name: &str) -> bool {
+        self.relations.names.contains_key(name)
+    }
+
     /// The masked relation that a name means; None if it means something else, such as a temporary table.
     /// Names are unquoted and folded.
     pub fn resolve(&self, schema: Option<&str>, name: &str) -> Option<&MaskedRelation> {
@@ -108,11 +113,13 @@ pub struct MaskedRelation {
     pub view: Option<String>,
     /// The view's oid.
     pub view_oid: u32,
-    /// The view that has the identity of each row besides (`devinprod_ctid`, `devinprod_tableoid`), as SQL.
+    /// The view that has the identity of each row besides, as SQL: behind the masked view's columns come
+    /// `devinprod_ctid tid`, `devinprod_tableoid oid` and `devinprod_xmin xid`.
     pub rows: Option<String>,
     /// The rows view's oid.
     pub rows_oid: u32,
-    /// The primary key's columns, or those of a unique key that has no NULL; empty if it has none.
+    /// The primary key's columns, or those of a unique key that has no NULL; empty if it has none, and for a table with
+    /// children that are not its partitions: the same key may stand in several of them.
     pub key: Vec<String>,
     /// Its columns in the order of the table.
     pub columns: Vec<MaskedColumn>,
@@ -135,6 +142,21 @@ pub struct MaskedColumn {
     pub because: String,
     /// It is of a type that GROUP BY cannot compare (json, xml, point …).
     pub ungroupable: bool,
+    /// It is a generated column: COPY leaves it out.
+    pub generated: bool,
+}
+
+impl MaskedRelation {
+    /// The column of that name.
+    pub fn column(&self, name: &str) -> Option<&MaskedColumn> {
+        self.columns.iter().find(|column| column.name == name)
+    }
+
+    /// The columns that its views have, in their order.
+    pub fn visible(&self) -> impl Iterator<Item = &MaskedColumn> {
+        let seen = |column: &&MaskedColumn| column.view_number.is_some();
+        self.columns.iter().filter(seen)
+    }
 }
 
 #[cfg(test)]

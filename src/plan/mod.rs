@@ -5,6 +5,7 @@
 //! transaction command.
 
 mod cache;
+pub mod redirect;
 mod truncate;
 
 pub use cache::PlanCache;
