@@ -56,6 +56,8 @@ pub struct Forward {
     pub effect: bool,
     /// It reads the time: `devinprod.now` must be set before.
     pub now: bool,
+    /// It asks `current_setting` for these, which belong to the virtual transaction: `devinprod.` and the name must be set before.
+    pub virtual_settings: Vec<String>,
     /// It may change the schema.
     pub ddl: bool,
     /// It takes no snapshot: transaction modes can still be set after it.
@@ -241,6 +243,12 @@ fn decide(text: &str, statement: &Statement) -> (Action, Vec<Edit>) {
     if edits.is_empty() {
         edits = rewrite::now_edits(text);
         forward.now = !edits.is_empty() && !matches!(statement.kind, Kind::Prepare { .. });
+        let (found, names) = rewrite::setting_edits(text, &|name| !is_forwarded_show(name));
+        edits.extend(found);
+        // What a PREPARE holds runs with EXECUTE.
+        if !matches!(statement.kind, Kind::Prepare { .. }) {
+            forward.virtual_settings = names;
+        }
     }
     forward.captures.extend(
         statement
@@ -406,24 +414,25 @@ fn advisory(text: &str, call: &AdvisoryCall) -> (Action, Vec<Edit>) {
         .map(|argument| format!("(({argument})::pg_catalog.{ty})::pg_catalog.text"))
         .collect();
     let value = match arguments.len() {
-        0 => "''".to_owned(),
-        _ => arguments.join(" || ',' || "),
+        0 => "'all'".to_owned(),
+        _ => format!("coalesce({}, '')", arguments.join(" || ',' || ")),
     };
-    let (result, other) = if kind.returns_bool() {
-        ("true", "false")
-    } else {
-        VOID
-    };
-    let replacement = format!(
-        "(SELECT CASE WHEN pg_catalog.set_config('{ADVISORY}', {value}, false) IS NULL THEN {other} ELSE {result} END AS {})",
+    let result = if kind.returns_bool() { "true" } else { VOID };
+    // The function itself is named where it never runs, so that Postgres says what is wrong with its arguments. All of them are
+    // strict: with a NULL among the arguments nothing happens, and the answer is NULL.
+    let behind = format!(
+        " WHEN pg_catalog.set_config('{ADVISORY}', {value}, false) = '' THEN NULL ELSE {result} END AS {})",
         call.function
     );
     (
         Action::Advisory(kind),
-        vec![Edit {
-            range: call.call.clone(),
-            text: replacement,
-        }],
+        vec![
+            Edit::new(
+                call.call.start..call.call.start,
+                "(SELECT CASE WHEN false THEN ",
+            ),
+            Edit::new(call.call.end..call.call.end, behind),
+        ],
     )
 }
 
@@ -441,8 +450,8 @@ fn notify_edit(text: &str, call: &NotifyCall) -> Edit {
             "(SELECT CASE WHEN pg_catalog.set_config('{NOTIFY}', {} || ',' || {}, false) IS NULL THEN {} ELSE {} END AS pg_notify)",
             hex(argument(&call.channel)),
             hex(argument(&call.payload)),
-            VOID.1,
-            VOID.0,
+            VOID,
+            VOID,
         ),
     }
 }
@@ -452,7 +461,7 @@ pub const ADVISORY: &str = "devinprod.advisory";
 /// Where a pg_notify call leaves its arguments, in hex, with a comma between.
 pub const NOTIFY: &str = "devinprod.notify";
 /// A value of type void.
-const VOID: (&str, &str) = ("''::pg_catalog.void", "''::pg_catalog.void");
+const VOID: &str = "''::pg_catalog.void";
 
 fn whole(text: &str, replacement: String) -> Edit {
     Edit {

@@ -45,7 +45,7 @@ pub(super) async fn handle(
                     SqlState::TOO_MANY_CONNECTIONS,
                     "sorry, too many clients already",
                 )
-                .hint("limits.max_clients of the proxy says how many there may be");
+                .hint("See limits.max_clients of the proxy: it says how many there may be");
                 let _ = startup::refuse(&mut stream, &refusal).await;
                 return;
             };

@@ -105,7 +105,7 @@ impl Session {
     }
 
     /// A setting that belongs to the virtual transaction.
-    fn virtual_setting(&mut self, name: &str) -> String {
+    pub(super) fn virtual_setting(&mut self, name: &str) -> String {
         let on = |value: bool| if value { "on" } else { "off" }.to_owned();
         let nothing_writes = self.sandbox.is_read_only();
         let view = self.plan_view();

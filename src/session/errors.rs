@@ -119,6 +119,13 @@ impl Session {
             "25006" if self.sandbox.is_read_only() => {
                 fields.set(b'H', "This upstream is served with isolation read_only: nothing can be written, not even for the time of a sandbox");
             }
+            "25006" if !self.view.is_read_only() => {
+                fields.append(
+                    b'D',
+                    "It ran inside another client's open READ ONLY transaction.",
+                );
+                fields.set(b'H', "Run it again when that transaction has ended, or set sandbox.overlap to \"wait\": then it waits for that");
+            }
             _ => {}
         }
         // What a constraint or a trigger of the client's says at COMMIT is its own.

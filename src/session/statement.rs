@@ -82,6 +82,13 @@ impl Session {
         if forward.now {
             self.set_now()?;
         }
+        for name in &forward.virtual_settings {
+            let value = self.virtual_setting(name);
+            self.push_own(
+                &Command::Set(format!("devinprod.{name}"), value),
+                Own::Nothing,
+            )?;
+        }
         if forward.effect {
             let Some((machine, _)) = &mut self.planned else {
                 return Ok(());

@@ -248,6 +248,9 @@ impl<'a> Walk<'a> {
             }
             Verdict::Forbidden => {
                 self.found.effect = true;
+                if self.cancels_itself(at) {
+                    return;
+                }
                 if self.found.facts.forbidden_function.is_none() {
                     self.found.facts.forbidden_function =
                         value::identifier(token, self.text).map(|value| Name {
@@ -257,6 +260,22 @@ impl<'a> Walk<'a> {
                 }
             }
         }
+    }
+
+    /// `pg_cancel_backend(pg_backend_pid())`: it hits the statement that it stands in, and nothing else.
+    fn cancels_itself(&self, at: usize) -> bool {
+        let mut cursor = self.cursor(at);
+        cursor
+            .label()
+            .is_some_and(|name| name.value == "pg_cancel_backend")
+            && cursor.eat_symbol(b'(')
+            && cursor.relation().is_some_and(|function| {
+                function.name == "pg_backend_pid"
+                    && function.schema.is_none_or(|schema| schema == "pg_catalog")
+            })
+            && cursor.eat_symbol(b'(')
+            && cursor.eat_symbol(b')')
+            && cursor.eat_symbol(b')')
     }
 
     /// Is the name at `first..=at` before its `(` surely something else than a function: an alias with columns,

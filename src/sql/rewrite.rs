@@ -3,10 +3,13 @@
 //!
 //! The sandbox's transaction began long ago, so `now()` would stand still. [`now_edits`] makes a statement read the
 //! virtual transaction's start from the setting [`NOW_SETTING`] instead, and [`insert_default_edits`] writes out the
-//! column defaults that would call `now()` out of reach.
+//! column defaults that would call `now()` out of reach. [`setting_edits`] does the same for `current_setting` of what belongs to the
+//! virtual transaction.
 
 mod insert;
 mod now;
+mod setting;
 
 pub use insert::{NowDefault, insert_default_edits};
 pub use now::{NOW_SETTING, now_edits};
+pub use setting::setting_edits;

@@ -42,7 +42,7 @@ pub fn split_options(options: &str) -> Result<Vec<(String, String)>, Refusal> {
 fn unknown_switch(word: &str) -> Refusal {
     let message = format!("invalid command-line argument for server process: {word}");
     Refusal::fatal(SqlState::SYNTAX_ERROR, message)
-        .hint("use -c name=value or --name=value in the connection's options")
+        .hint("Use -c name=value or --name=value in the connection's options")
 }
 
 fn split_words(options: &str) -> Vec<String> {

@@ -196,7 +196,7 @@ fn take_string(rest: &mut &[u8]) -> Result<String, Refusal> {
             SqlState::CHARACTER_NOT_IN_REPERTOIRE,
             "invalid byte sequence for encoding \"UTF8\" in startup packet",
         )
-        .hint("send names and settings of the startup message in UTF-8")
+        .hint("Send names and settings of the startup message in UTF-8")
     })
 }
 
@@ -213,7 +213,7 @@ fn refuse_replication(value: &str) -> Result<(), Refusal> {
             "replication connections are not supported",
         )
         .detail("A replication stream carries every row as it is, outside of any transaction that could be rolled back.")
-        .hint("connect to the database server itself, as a role that may replicate")),
+        .hint("Connect to the database server itself, as a role that may replicate")),
     }
 }
 

@@ -324,6 +324,36 @@ async fn a_nested_connection_joins_the_open_transaction() {
 }
 
 #[tokio::test]
+async fn who_joins_a_read_only_block_reads_and_is_told_why_it_cannot_write() {
+    let proxy = harness::proxy().await;
+    let mut holder = Client::connect(&proxy.url()).await;
+    let mut nested = Client::connect(&proxy.url()).await;
+    holder
+        .simple("BEGIN READ ONLY; SELECT name FROM accounts WHERE id = 1")
+        .await;
+    assert_eq!(value(&mut nested, "SELECT 1").await, "1");
+    let update = "UPDATE accounts SET name = 'nested' WHERE id = 2";
+    let told = nested.simple(update).await;
+    assert!(
+        told.contains("ERROR 25006")
+            && told.contains("another client's open READ ONLY transaction"),
+        "{told}"
+    );
+    // The holder's own error is as Postgres says it.
+    let told = holder.simple(update).await;
+    assert!(
+        told.contains("ERROR 25006") && !told.contains("another client"),
+        "{told}"
+    );
+    holder.simple("ROLLBACK").await;
+    assert_eq!(state_of(&mut nested, update).await, "");
+    assert_eq!(
+        value(&mut holder, "SELECT name FROM accounts WHERE id = 2").await,
+        "nested"
+    );
+}
+
+#[tokio::test]
 async fn a_commit_checks_its_constraints_although_another_client_failed_inside() {
     let proxy = harness::proxy().await;
     let mut holder = Client::connect(&proxy.url()).await;

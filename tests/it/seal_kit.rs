@@ -159,3 +159,12 @@ pub async fn memberships(witness: &Client, names: &Names) -> Vec<String> {
         .unwrap();
     rows.iter().map(|row| row.get(0)).collect()
 }
+
+/// The server's version, as `server_version_num`: 150018.
+pub async fn version(client: &tokio_postgres::Client) -> u32 {
+    let row = client
+        .query_one("SELECT current_setting('server_version_num')::int", &[])
+        .await
+        .unwrap();
+    row.get::<_, i32>(0).unsigned_abs()
+}

@@ -6,7 +6,9 @@ use devinprod::seal::{self, Gravity, Names, SealError, SealOptions};
 use tokio_postgres::Client;
 
 use crate::harness::{self, TestDatabase, connect};
-use crate::seal_kit::{PASSWORD, Sealed, answer, options, run_setup, wait_for_no_sessions};
+use crate::seal_kit::{
+    PASSWORD, Sealed, answer, options, run_setup, version, wait_for_no_sessions,
+};
 
 /// Everything that setup has to close, and names that need quotes.
 const HARD_CASE: &str = r#"
@@ -224,7 +226,10 @@ async fn the_printed_script_runs_as_it_is() {
     let script = seal::plan(&survey, &options).unwrap().script();
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), script).unwrap();
-    let output = Command::new(cluster.binaries().program("psql"))
+    // Some packages hold the server's programs alone.
+    let own = cluster.binaries().program("psql");
+    let psql = if own.exists() { own } else { "psql".into() };
+    let output = Command::new(psql)
         .args([
             "--no-psqlrc",
             "--quiet",
@@ -254,6 +259,11 @@ async fn an_administrator_without_superuser_is_enough() {
             database.name
         );
         admin.batch_execute(&sql).await.unwrap();
+        // Since 15 the schema public belongs to the database's owner.
+        if version(&admin).await < 150_000 {
+            let sql = format!("ALTER SCHEMA public OWNER TO {dba}");
+            admin.batch_execute(&sql).await.unwrap();
+        }
         let dba = connect(&database.url_as(&dba, "dba")).await;
         let options = options(&database);
         let survey = seal::survey(&dba, &options.names).await.unwrap();
@@ -336,7 +346,12 @@ async fn what_leads_around_the_seal_is_refused() {
             "may SET the parameter",
         ),
     ];
+    let old = version(&sealed.admin).await < 150_000;
     for (sql, expected) in &cases {
+        // Parameters have privileges since 15.
+        if old && sql.contains("ON PARAMETER") {
+            continue;
+        }
         sealed
             .admin
             .batch_execute(&format!("BEGIN; {sql}; SET LOCAL search_path = pg_catalog"))

@@ -18,9 +18,10 @@ pub struct NowDefault {
 
 /// Edits that give each INSERT of the statement the defaults that `defaults` knows for its table: a column that the list
 /// leaves out is appended to the list and to every row, an explicit `DEFAULT` is replaced, and `DEFAULT VALUES`
-/// becomes a list and a row.
+/// becomes a list and a row. An INSERT … SELECT gets the value at the end of its select list, in each arm of a UNION.
 ///
-/// Left alone: INSERT … SELECT, an INSERT without a column list, one with OVERRIDING, and rows that do not fit their list.
+/// Left alone: an INSERT without a column list, one with OVERRIDING, a query with an arm that is no SELECT, and rows that do not
+/// fit their list.
 pub fn insert_default_edits(
     text: &str,
     defaults: &dyn Fn(&RelationName) -> Vec<NowDefault>,
@@ -33,7 +34,7 @@ pub fn insert_default_edits(
             cursor.advance();
             continue;
         }
-        // Whether it was understood or not, the search goes on behind what was read: rows hold no INSERT.
+        // Whether it was understood or not, the search goes on behind what was read: a query's WITH may hold the next INSERT.
         if let Some(insert) = insert(&mut cursor) {
             let defaults = defaults(&insert.table);
             if !defaults.is_empty() {
@@ -59,6 +60,12 @@ enum Source {
         list_end: usize,
         rows: Vec<Row>,
     },
+    /// A column list, the place of its closing parenthesis, and where the select list of each arm of the query ends.
+    Query {
+        columns: Vec<Name>,
+        list_end: usize,
+        ends: Vec<usize>,
+    },
 }
 
 /// A row of VALUES: its values' places, and whether each is the word DEFAULT; the place of its closing parenthesis.
@@ -82,6 +89,21 @@ impl Insert {
                     .collect();
                 let list = format!("({}) VALUES ({})", columns.join(", "), values.join(", "));
                 edits.push(Edit::new(range.clone(), list));
+            }
+            Source::Query {
+                columns,
+                list_end,
+                ends,
+            } => {
+                let is_left_out = |default: &&NowDefault| {
+                    columns.iter().all(|column| column.value != default.column)
+                };
+                for default in defaults.iter().filter(is_left_out) {
+                    let column = format!(", {}", quoted(&default.column));
+                    edits.push(Edit::new(*list_end..*list_end, column));
+                    let value = format!(", {}", default.expression);
+                    edits.extend(ends.iter().map(|end| Edit::new(*end..*end, value.clone())));
+                }
             }
             Source::Rows {
                 columns,
@@ -140,7 +162,16 @@ fn insert(cursor: &mut Cursor<'_>) -> Option<Insert> {
     }
     let (columns, list_end) = columns(cursor)?;
     if !cursor.eat_word("values") {
-        return None;
+        // Read ahead only: what it holds is searched for the next INSERT.
+        let ends = query(&mut cursor.clone(), 0)?;
+        return Some(Insert {
+            table,
+            source: Source::Query {
+                columns,
+                list_end,
+                ends,
+            },
+        });
     }
     let mut rows = vec![row(cursor)?];
     while cursor.eat_symbol(b',') {
@@ -160,6 +191,132 @@ fn insert(cursor: &mut Cursor<'_>) -> Option<Insert> {
             rows,
         },
     })
+}
+
+/// How deep parentheses around a query may be before it is left alone.
+const DEPTH: usize = 16;
+
+/// Where the select lists of a query's arms end: `[WITH …] arm [UNION arm …]`, up to its end or a `)` that closes what is around it.
+fn query(cursor: &mut Cursor<'_>, depth: usize) -> Option<Vec<usize>> {
+    if depth > DEPTH {
+        return None;
+    }
+    if cursor.eat_word("with") {
+        cursor.eat_word("recursive");
+        loop {
+            cursor.name()?;
+            cursor.parens();
+            if !cursor.eat_word("as") {
+                return None;
+            }
+            cursor.eat_word("not");
+            cursor.eat_word("materialized");
+            cursor.parens()?;
+            if !cursor.eat_symbol(b',') {
+                break;
+            }
+        }
+    }
+    let mut ends = Vec::new();
+    loop {
+        if cursor.eat_symbol(b'(') {
+            ends.extend(query(cursor, depth + 1)?);
+            if !cursor.eat_symbol(b')') {
+                return None;
+            }
+        } else if cursor.eat_word("select") {
+            ends.push(select_list(cursor)?);
+        } else {
+            return None;
+        }
+        if !next_arm(cursor)? {
+            return Some(ends);
+        }
+    }
+}
+
+/// Where the select list ends that begins here.
+fn select_list(cursor: &mut Cursor<'_>) -> Option<usize> {
+    const BEHIND: [&str; 17] = [
+        "from",
+        "where",
+        "group",
+        "having",
+        "window",
+        "order",
+        "limit",
+        "offset",
+        "fetch",
+        "for",
+        "union",
+        "intersect",
+        "except",
+        "into",
+        "on",
+        "returning",
+        "values",
+    ];
+    let mut end = None;
+    let mut previous = Before::default();
+    while let Some(token) = cursor.peek() {
+        let closes = matches!(token.kind, TokenKind::Symbol(b')' | b';'));
+        let is_on = cursor.is_word("on") && previous.is_distinct;
+        if closes || (cursor.is_any_word(&BEHIND) && !previous.takes_any_word && !is_on) {
+            break;
+        }
+        previous = previous.then(cursor);
+        end = Some(token.end);
+        if cursor.is_symbol(b'(') {
+            end = Some(cursor.parens()?.end);
+        } else {
+            cursor.advance();
+        }
+    }
+    end
+}
+
+/// Moves behind what follows a select list, and behind UNION and its like; false at the end of the query.
+fn next_arm(cursor: &mut Cursor<'_>) -> Option<bool> {
+    let mut previous = Before::default();
+    while let Some(token) = cursor.peek() {
+        if matches!(token.kind, TokenKind::Symbol(b')' | b';')) {
+            return Some(false);
+        }
+        if cursor.is_any_word(&["union", "intersect", "except"]) && !previous.takes_any_word {
+            cursor.advance();
+            cursor.eat_any_word(&["all", "distinct"]);
+            return Some(true);
+        }
+        previous = previous.then(cursor);
+        if cursor.is_symbol(b'(') {
+            cursor.parens()?;
+        } else {
+            cursor.advance();
+        }
+    }
+    Some(false)
+}
+
+/// What the token before says of a reserved word behind it.
+#[derive(Clone, Copy, Default)]
+struct Before {
+    /// A label or a part of a larger expression: behind AS, a dot, WITHIN (GROUP) and IS [NOT] DISTINCT (FROM).
+    takes_any_word: bool,
+    is_compared: bool,
+    is_distinct: bool,
+}
+
+impl Before {
+    fn then(self, cursor: &Cursor<'_>) -> Self {
+        let is_distinct = cursor.is_word("distinct");
+        Self {
+            takes_any_word: cursor.is_any_word(&["as", "within"])
+                || cursor.is_symbol(b'.')
+                || (is_distinct && self.is_compared),
+            is_compared: cursor.is_word("is") || (cursor.is_word("not") && self.is_compared),
+            is_distinct: is_distinct && !self.is_compared,
+        }
+    }
 }
 
 /// `(name [, …])` and the place of its closing parenthesis; a column with a subscript or a field is left alone.
@@ -270,6 +427,27 @@ mod tests {
                 "with x as (insert into t (a, \"made\", \"Se\"\"en\") values (1, NOW, DAY) returning a) insert into u (a) values (2)",
             ),
             (
+                "insert into t (a) select 1",
+                "insert into t (a, \"made\", \"Se\"\"en\") select 1, NOW, DAY",
+            ),
+            (
+                "insert into t (a, made) with x (b) as (select 1), y as materialized (select 2) select x.from, c as union from x \
+                 where b is not distinct from 1 union all (select distinct on (a, b) a is distinct from b, d within group (order by e) \
+                 from z order by 1) on conflict do nothing returning a",
+                "insert into t (a, made, \"Se\"\"en\") with x (b) as (select 1), y as materialized (select 2) select x.from, c as union, DAY from x \
+                 where b is not distinct from 1 union all (select distinct on (a, b) a is distinct from b, d within group (order by e), DAY \
+                 from z order by 1) on conflict do nothing returning a",
+            ),
+            (
+                "insert into t (a) select * from f(1) where x = $1; ",
+                "insert into t (a, \"made\", \"Se\"\"en\") select *, NOW, DAY from f(1) where x = $1; ",
+            ),
+            (
+                "with n as (insert into t (a) with o as (insert into t (a) select 1 returning a) select a from o) select 1 from n",
+                "with n as (insert into t (a, \"made\", \"Se\"\"en\") with o as (insert into t (a, \"made\", \"Se\"\"en\") select 1, NOW, DAY returning a) \
+                 select a, NOW, DAY from o) select 1 from n",
+            ),
+            (
                 "prepare p as insert into t (a) values ($1)",
                 "prepare p as insert into t (a, \"made\", \"Se\"\"en\") values ($1, NOW, DAY)",
             ),
@@ -284,7 +462,13 @@ mod tests {
         for text in [
             "insert into u (a) values (1)",
             "insert into t values (1)",
-            "insert into t (a) select 1",
+            "insert into t select 1",
+            "insert into t (a) select from u",
+            "insert into t (a) select",
+            "insert into t (a) select 1 union values (2)",
+            "insert into t (a) select 1 union",
+            "insert into t (a) table u",
+            "insert into t (a) (select 1",
             "insert into t (a) overriding user value values (1)",
             "insert into t (a[1]) values (1)",
             "insert into t (a, b) values (1)",

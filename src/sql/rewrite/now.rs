@@ -65,7 +65,8 @@ fn mentions_time(text: &str) -> bool {
     })
 }
 
-fn is_editable(text: &str) -> bool {
+/// Is this text run now and then forgotten, so that what is meant for one session may stand in it?
+pub(super) fn is_editable(text: &str) -> bool {
     let statement = classify(text);
     match statement.kind {
         Kind::Read | Kind::EffectfulSelect | Kind::Write | Kind::CreateTable { .. } => {

@@ -210,6 +210,19 @@ fn facts() {
 
     let forbidden = |text: &str| facts(text).forbidden_function.map(|name| name.value);
     assert_eq!(
+        forbidden(
+            "select pg_cancel_backend(pg_backend_pid()), pg_catalog.pg_cancel_backend ( pg_catalog.pg_backend_pid ( ) )"
+        ),
+        None
+    );
+    for other in [
+        "select pg_cancel_backend(pg_backend_pid() + 1)",
+        "select pg_cancel_backend(x.pg_backend_pid())",
+        "select pg_terminate_backend(pg_backend_pid())",
+    ] {
+        assert!(forbidden(other).is_some(), "{other}");
+    }
+    assert_eq!(
         forbidden("select 1 where pg_catalog.\"pg_terminate_backend\"(1)"),
         Some("pg_terminate_backend".to_owned())
     );
