@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use devinprod::cluster::Cluster;
 use devinprod::seal::{self, Gravity, Names, SealError, SealOptions};
 use tokio_postgres::Client;
 
@@ -74,7 +75,7 @@ async fn removing_the_seal_leaves_nothing() {
     let admin = database.connect().await;
     admin.batch_execute(&undo).await.unwrap();
     let dump = || {
-        let output = Command::new(cluster.binaries().program("pg_dumpall"))
+        let output = Command::new(client_program(&cluster, "pg_dumpall"))
             .args(["--dbname", &cluster.url("postgres")])
             .env("PGPASSWORD", cluster.password())
             .output()
@@ -216,6 +217,12 @@ async fn an_allowed_function_needs_arming() {
     assert!(refusal(&survey, &options).contains("no SECURITY DEFINER function"));
 }
 
+/// A program of the cluster's own version, or what PATH has: some packages hold the server's programs alone.
+fn client_program(cluster: &Cluster, name: &str) -> std::path::PathBuf {
+    let own = cluster.binaries().program(name);
+    if own.exists() { own } else { name.into() }
+}
+
 #[tokio::test]
 async fn the_printed_script_runs_as_it_is() {
     let (cluster, database) = harness::own_cluster().await;
@@ -226,10 +233,7 @@ async fn the_printed_script_runs_as_it_is() {
     let script = seal::plan(&survey, &options).unwrap().script();
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), script).unwrap();
-    // Some packages hold the server's programs alone.
-    let own = cluster.binaries().program("psql");
-    let psql = if own.exists() { own } else { "psql".into() };
-    let output = Command::new(psql)
+    let output = Command::new(client_program(&cluster, "psql"))
         .args([
             "--no-psqlrc",
             "--quiet",
