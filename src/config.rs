@@ -11,9 +11,7 @@
 mod check;
 pub mod developers;
 mod raw;
-mod read;
 pub mod reload;
-mod report;
 mod units;
 
 #[cfg(test)]
@@ -26,16 +24,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Refusal, SqlState};
+use crate::report::toml_file as read;
 use crate::sandbox::settings::{Isolation, SandboxSettings, Stage};
 use crate::seal::Names;
 use crate::upstream::address::Address;
 use crate::wire::tls::ServerTls;
 use crate::wire::verifier::Verifier;
 
-pub use report::Report;
+pub use crate::report::Report;
 
 /// The example that `devinprod config example` prints; a test loads it.
 pub const EXAMPLE: &str = include_str!("../docs/devinprod.example.toml");
+
+const IF_MISSING: &str = "`devinprod config example > devinprod.toml` makes a first one";
 
 /// Everything that `devinprod serve` was told.
 #[derive(Debug, Clone)]
@@ -152,7 +153,7 @@ impl Config {
     /// # Errors
     /// Everything that is wrong with it, each with its line.
     pub fn load(path: &Path) -> Result<Loaded, Report> {
-        let text = read::file(path)?;
+        let text = read::file(path, IF_MISSING)?;
         Self::parse(path, &text, &|name| std::env::var(name).ok())
     }
 
@@ -176,8 +177,8 @@ impl Config {
     /// # Errors
     /// The file cannot be read or is no TOML.
     pub fn developers_file(path: &Path) -> Result<Option<PathBuf>, Report> {
-        let text = read::file(path)?;
-        match read::raw(&text) {
+        let text = read::file(path, IF_MISSING)?;
+        match read::raw::<raw::RawConfig>(&text) {
             (Some(raw), _) => Ok(raw.developers_file.map(|file| read::beside(path, &file))),
             (None, problems) => Err(Report::new(path, &text, &problems)),
         }

@@ -24,6 +24,7 @@
 //! The modules, from the ground up; each imports only from those above it in this list:
 //!
 //! - [`error`]: the only shape of error that a client sees from devinprod itself
+//! - [`report`]: what is wrong with a file that somebody wrote, the source line underlined
 //! - [`sql`]: pure functions on SQL text: split, classify, edit in place
 //! - [`wire`]: bytes to messages and back: framing, startup, TLS, SCRAM
 //! - [`catalog`]: what the proxy knows of an upstream's masked relations
@@ -50,6 +51,7 @@ pub mod console;
 pub mod error;
 pub mod plan;
 pub mod policy;
+pub mod report;
 pub mod sandbox;
 pub mod seal;
 pub mod server;

@@ -12,10 +12,10 @@ use toml::Spanned;
 
 use super::developers::{DevelopersFile, check_name};
 use super::raw::{RawConfig, RawDeveloper, RawLimits, RawListen, RawTls};
-use super::read::beside;
-use super::report::{Problem, Report};
 use super::units::{Size, Span};
 use super::{Config, Developer, EventsTo, Limits, Listen, Loaded};
+use crate::report::toml_file::beside;
+use crate::report::{Problem, Report};
 use crate::sandbox::settings::SandboxSettings;
 use crate::wire::tls::{ServerTls, TlsError};
 

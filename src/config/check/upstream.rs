@@ -7,11 +7,11 @@ use std::sync::Arc;
 use toml::Spanned;
 
 use super::super::raw::{RawIsolation, RawSandbox, RawUpstream};
-use super::super::read::beside;
-use super::super::report::{Problem, did_you_mean};
 use super::super::{Developer, Upstream};
 use super::Check;
 use crate::console::DATABASE;
+use crate::report::toml_file::beside;
+use crate::report::{Problem, did_you_mean};
 use crate::sandbox::settings::{Isolation, Overlap, SandboxSettings, Seal};
 use crate::seal::Names;
 use crate::upstream::address::Address;

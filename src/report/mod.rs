@@ -1,7 +1,9 @@
-//! What is wrong with a configuration file, with the source line underlined.
+//! What is wrong with a file that somebody wrote, with the source line underlined; and reading such files.
 //!
 //! No password may reach a terminal or a log through here: the value of every `password` and `url`, and the
 //! password in every URL, are printed as asterisks.
+
+pub mod toml_file;
 
 use std::fmt;
 use std::ops::Range;
@@ -9,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 /// One thing that is wrong with the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Problem {
+pub struct Problem {
     /// Where in the file, in bytes; None: the file as a whole.
     pub span: Option<Range<usize>>,
     /// What: one line, no final period.
@@ -19,14 +21,16 @@ pub(super) struct Problem {
 }
 
 impl Problem {
-    pub(super) fn at(span: Range<usize>, message: impl Into<String>) -> Self {
+    /// A problem with the text at `span`.
+    pub fn at(span: Range<usize>, message: impl Into<String>) -> Self {
         Self {
             span: Some(span),
             ..Self::whole(message)
         }
     }
 
-    pub(super) fn whole(message: impl Into<String>) -> Self {
+    /// A problem with the file as a whole.
+    pub fn whole(message: impl Into<String>) -> Self {
         Self {
             span: None,
             message: message.into(),
@@ -34,7 +38,8 @@ impl Problem {
         }
     }
 
-    pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
+    /// The same, with what to do about it.
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
@@ -51,7 +56,7 @@ pub struct Report {
 
 impl Report {
     /// In the order of the file.
-    pub(super) fn new(path: &Path, text: &str, problems: &[Problem]) -> Self {
+    pub fn new(path: &Path, text: &str, problems: &[Problem]) -> Self {
         let mut problems: Vec<&Problem> = problems.iter().collect();
         problems.sort_by_key(|problem| problem.span.as_ref().map(|span| span.start));
         Self {
@@ -95,10 +100,7 @@ impl fmt::Debug for Report {
 impl std::error::Error for Report {}
 
 /// The closest of `known` to what was written, if one is close enough to be meant.
-pub(super) fn did_you_mean<'a>(
-    written: &str,
-    known: impl IntoIterator<Item = &'a str>,
-) -> Option<String> {
+pub fn did_you_mean<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
     known
         .into_iter()
         .map(|name| (strsim::damerau_levenshtein(written, name), name))

@@ -1,20 +1,22 @@
-//! From text to the raw configuration, going on after an error to find the next one.
+//! From a TOML file to a type, going on after an error to find the next one.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use toml::de::{DeArray, DeTable, DeValue, Deserializer};
 
-use super::raw::RawConfig;
-use super::report::{Problem, Report, did_you_mean};
+use super::{Problem, Report, did_you_mean};
 
-/// The text of the configuration file.
-pub(super) fn file(path: &Path) -> Result<String, Report> {
+/// The text of the file; `if_missing` says what to do where there is none.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn file(path: &Path, if_missing: &str) -> Result<String, Report> {
     std::fs::read_to_string(path).map_err(|error| {
         let problem = Problem::whole(format!("cannot be read: {error}"));
         let problem = if error.kind() == std::io::ErrorKind::NotFound {
-            problem.hint("`devinprod config example > devinprod.toml` makes a first one")
+            problem.hint(if_missing)
         } else {
             problem
         };
@@ -22,9 +24,9 @@ pub(super) fn file(path: &Path) -> Result<String, Report> {
     })
 }
 
-/// `file` as seen from the folder of the configuration at `config`.
-pub(super) fn beside(config: &Path, file: &Path) -> PathBuf {
-    match config.parent() {
+/// `file` as seen from the folder of the file at `path`, which names it.
+pub fn beside(path: &Path, file: &Path) -> PathBuf {
+    match path.parent() {
         Some(folder) => folder.join(file),
         None => file.to_owned(),
     }
@@ -32,7 +34,7 @@ pub(super) fn beside(config: &Path, file: &Path) -> PathBuf {
 
 /// What the text says. After an error, what caused it is taken out and the rest is read again, so that
 /// one run finds them all; None if nothing usable was left.
-pub(super) fn raw(text: &str) -> (Option<RawConfig>, Vec<Problem>) {
+pub fn raw<T: DeserializeOwned>(text: &str) -> (Option<T>, Vec<Problem>) {
     let (table, errors) = DeTable::parse_recoverable(text);
     let mut problems: Vec<Problem> = errors.iter().map(problem).collect();
     if !problems.is_empty() {
@@ -42,7 +44,7 @@ pub(super) fn raw(text: &str) -> (Option<RawConfig>, Vec<Problem>) {
     let mut table = table.into_inner();
     loop {
         let attempt = toml::Spanned::new(span.clone(), table.clone());
-        let error = match RawConfig::deserialize(Deserializer::from(attempt)) {
+        let error = match T::deserialize(Deserializer::from(attempt)) {
             Ok(raw) => return (Some(raw), problems),
             Err(error) => error,
         };
