@@ -3,48 +3,54 @@
 //! A [`Mask`] turns the SQL of a real value into the SQL of a synthetic one: deterministic, keyed with a secret
 //! that never leaves the database, of the column's own type. [`definition`] is what the expressions call.
 //! Nothing here knows a policy or a catalog.
+//!
+//! ```text
+//! devinprod.mask_email(t.email, (SELECT key FROM devinprod.mask_key))
+//!    │  plpgsql, only to keep the digest: no operator, every name qualified, so no search_path matters
+//!    ├─ devinprod.mask_digest(class, value, key)    sha256, 32 bytes          SQL-standard bodies: bound when
+//!    └─ devinprod.email_of(digest)                  words and digits from it  they are made, inlined when they run
+//! ```
+//!
+//! Two rules hold for every function: it never raises (a message could carry a value), and a value whose key is
+//! missing is NULL.
 
-/// A kind of synthetic value, with its parameters.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Mask {
-    /// NULL, whatever the value was.
-    Null,
-}
+mod dictionary;
+mod expression;
+mod mask;
+mod parameters;
 
-/// The column that a mask is for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Column {
-    /// Its type as `format_type` writes it, domains resolved to their base type: `character varying(254)`.
-    pub sql_type: String,
-    /// The labels, if it is an enum.
-    pub labels: Vec<String>,
-}
+pub use expression::{Column, Unfit};
+pub use mask::{Description, Locale, Mask, NamePart};
+pub use parameters::MaskError;
 
-/// A mask that cannot make values of a column's type.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Unfit(pub String);
+/// Where an expression finds the key: one InitPlan in a view whose owner may read it.
+pub const KEY: &str = "(SELECT k.key FROM devinprod.mask_key AS k)";
 
-impl Mask {
-    /// The mask's name in a policy file.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Null => "null",
-        }
-    }
-
-    /// SQL that makes a synthetic value of `column`'s type from `value`, the SQL of the real one; NULL stays NULL.
-    ///
-    /// # Errors
-    /// [`Unfit`] if there is no such value of that type.
-    pub fn expression(&self, _value: &str, column: &Column) -> Result<String, Unfit> {
-        match self {
-            Self::Null => Ok(format!("NULL::{}", column.sql_type)),
-        }
-    }
-}
-
-/// The functions and dictionaries that the expressions use, in the schema `devinprod`; run as the sealing role.
+/// The key, the functions and the dictionaries that the expressions use, in the schema `devinprod`.
+///
+/// Run as the sealing role with `search_path = pg_catalog`; may be run again. `@readers@` stands for the roles that
+/// read masked views: they execute the mask functions, and never read the key.
 pub fn definition() -> String {
-    String::new()
+    let mut sql = String::from(include_str!("key.sql"));
+    sql.push_str(include_str!("base.sql"));
+    sql.push_str(&dictionary::functions());
+    sql.push_str(&include_str!("core.sql").replace("@luhn@", &luhn_sum()));
+    sql.push_str(include_str!("close.sql"));
+    sql
+}
+
+/// The Luhn sum of the 15 digits of `number`, as SQL: from the right, every other digit counts double, and a doubled
+/// one counts as the sum of its own digits.
+fn luhn_sum() -> String {
+    (0..15)
+        .map(|place| {
+            let digit = format!("number / {} % 10", 10_u64.pow(place));
+            if place % 2 == 0 {
+                format!("2 * ({digit}) - 9 * ({digit} > 4)::integer")
+            } else {
+                digit
+            }
+        })
+        .collect::<Vec<_>>()
+        .join(" + ")
 }

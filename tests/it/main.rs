@@ -25,4 +25,6 @@ mod seal_kit;
 mod seal_lease;
 mod seal_setup;
 mod smoke;
+mod synth;
+mod synth_kit;
 mod traps;
