@@ -8,8 +8,10 @@
 //! name, the schema's default, the default. Two cases have no answer but `deny`: classes that match and differ, and
 //! nothing that says anything. A `*` that opens a table yields to classes.
 
+mod against;
 mod check;
 mod date;
+pub mod live;
 mod masks;
 mod pattern;
 mod raw;
@@ -26,6 +28,7 @@ use crate::report::{Report, toml_file};
 use crate::synth::Mask;
 use pattern::Pattern;
 
+pub use against::Comparison;
 pub use date::Moment;
 
 /// What a developer gets of a column.
@@ -326,6 +329,11 @@ impl Policy {
             because,
             exceptions,
         }
+    }
+
+    /// Does a line name just this column, not many at once?
+    pub fn names(&self, schema: &str, relation: &str, column: &str) -> bool {
+        matches!(self.find(schema, relation, column), Found::Column(_))
     }
 
     /// Why, if the line that decides about the column says so.
