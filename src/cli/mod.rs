@@ -6,6 +6,7 @@ mod demo;
 mod developer;
 mod doctor;
 mod password;
+mod policy;
 pub mod print;
 mod sandbox;
 mod serve;
@@ -52,6 +53,9 @@ enum Command {
     /// Check devinprod.toml, or print an example of one
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Write, check, try and explain policies: who sees what of which column
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
     /// Add, list, rotate and remove developers
     #[command(subcommand)]
     Developer(developer::DeveloperCommand),
@@ -84,6 +88,7 @@ impl Cli {
             Command::Setup(args) => block_on(setup::run(args)),
             Command::Doctor(args) => block_on(doctor::run(args)),
             Command::Config(command) => config::run(command),
+            Command::Policy(command) => policy::run(command),
             Command::Developer(command) => developer::run(command),
             Command::Sandbox(command) => sandbox::run(command),
             Command::Status(args) => status::run(args),
