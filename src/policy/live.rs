@@ -157,6 +157,7 @@ fn column(row: &Row) -> Result<Column, tokio_postgres::Error> {
         shape: synth::Column {
             sql_type: row.try_get(3)?,
             labels: row.try_get(4)?,
+            unique: row.try_get(11)?,
         },
         not_null: row.try_get(5)?,
         generated: row.try_get(6)?,

@@ -18,6 +18,7 @@ mod harness_works;
 mod layers;
 mod lifecycle;
 mod lifecycle_config;
+mod policy_check;
 mod seal_attacks;
 mod seal_cli;
 mod seal_functions;
