@@ -18,6 +18,7 @@ pub mod doctor;
 mod grants;
 mod judge;
 mod lease;
+mod masks;
 mod plan;
 mod queries;
 mod removal;

@@ -1,0 +1,210 @@
+-- What a sandbox wrote itself reads back as it was written; what it merely touched stays masked. Run as the
+-- sealing role.
+--
+-- The views show the mask of a cell only where its row version was written by somebody else, or where a note
+-- says that this sandbox carried the cell over unchanged; the real cell only where a note says that the developer
+-- wrote it. Any other cell of a version that this sandbox wrote is NULL. So a trigger that is missing, disabled or
+-- fooled into silence closes a cell and never opens one.
+--
+-- Notes are rows of the sandbox's own transaction: they go when its writes go, and nobody else sees them.
+
+CREATE TABLE IF NOT EXISTS devinprod.written (
+    relation oid NOT NULL,
+    version  tid NOT NULL,
+    storage  oid NOT NULL,
+    kept     text[] NOT NULL,
+    own      text[] NOT NULL,
+    PRIMARY KEY (relation, version, storage)
+);
+COMMENT ON TABLE devinprod.written IS
+    'Row versions that a sandbox wrote: which columns it carried over, and which a developer wrote. Always empty '
+    'to everybody else. storage is the file that the version stands in: after a TRUNCATE it is another one.';
+
+CREATE TABLE IF NOT EXISTS devinprod.assigned (
+    relation oid NOT NULL,
+    version  tid NOT NULL,
+    storage  oid NOT NULL,
+    field    text NOT NULL
+);
+CREATE INDEX IF NOT EXISTS assigned_version ON devinprod.assigned (relation, version, storage);
+COMMENT ON TABLE devinprod.assigned IS
+    'The masked columns that an UPDATE named, per row version that it made. Always empty to everybody else.';
+
+CREATE TABLE IF NOT EXISTS devinprod.departed (
+    root  text NOT NULL,
+    depth int4 NOT NULL,
+    PRIMARY KEY (root, depth)
+);
+COMMENT ON TABLE devinprod.departed IS
+    'Partitioned tables that a statement is deleting rows from: what it inserts may be a row that moves.';
+
+CREATE TABLE IF NOT EXISTS devinprod.remembered (
+    n        int8 GENERATED ALWAYS AS IDENTITY,
+    token    text NOT NULL,
+    relation oid NOT NULL,
+    version  tid NOT NULL
+);
+CREATE INDEX IF NOT EXISTS remembered_token ON devinprod.remembered (token);
+COMMENT ON TABLE devinprod.remembered IS
+    'Row versions whose RETURNING has yet to be read. Always empty to everybody else.';
+
+REVOKE ALL ON devinprod.written, devinprod.assigned, devinprod.departed, devinprod.remembered FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION devinprod.ours(writer xid) RETURNS boolean
+    LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
+AS $ours$
+DECLARE
+    top pg_catalog.int8 := pg_catalog.pg_current_xact_id_if_assigned()::pg_catalog.text::pg_catalog.int8;
+    ahead pg_catalog.int8;
+BEGIN
+    IF top IS NULL THEN
+        RETURN false;
+    END IF;
+    -- A row shows 32 bits of its transaction's number. Ours are those from the top one on.
+    ahead := (writer::pg_catalog.text::pg_catalog.int8 - top) & 4294967295;
+    IF ahead >= 2147483648 THEN
+        RETURN false;
+    END IF;
+    -- A frozen row may show a number of an age ago, which looks like one to come. Ours are never this far
+    -- ahead: a transaction has at most 2^28 subtransactions.
+    IF ahead > 134217728 AND top + ahead > 268435456 + pg_catalog.pg_snapshot_xmax(
+        pg_catalog.pg_current_snapshot())::pg_catalog.text::pg_catalog.int8 THEN
+        RETURN false;
+    END IF;
+    BEGIN
+        -- Visible and in progress: ours.
+        RETURN coalesce(pg_catalog.pg_xact_status((top + ahead)::pg_catalog.text::pg_catalog.xid8)
+            = 'in progress', false);
+    EXCEPTION WHEN invalid_parameter_value THEN
+        RETURN false; -- It is yet to come.
+    END;
+END
+$ours$;
+COMMENT ON FUNCTION devinprod.ours(xid) IS
+    'Whether this transaction wrote a row version that it sees with this xmin.';
+
+CREATE OR REPLACE FUNCTION devinprod.is_real(writer xid, relation oid, version tid, field text) RETURNS boolean
+    LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $is_real$
+BEGIN
+    RETURN coalesce(
+        (SELECT is_real.field = ANY (w.kept) FROM devinprod.written w
+         WHERE w.relation = is_real.relation AND w.version = is_real.version
+            AND w.storage = pg_catalog.pg_relation_filenode(is_real.relation)),
+        NOT devinprod.ours(is_real.writer));
+END
+$is_real$;
+COMMENT ON FUNCTION devinprod.is_real(xid, oid, tid, text) IS
+    'Whether a cell holds what was there before the sandbox, so that its mask may be shown.';
+
+CREATE OR REPLACE FUNCTION devinprod.is_own(relation oid, version tid, field text) RETURNS boolean
+    LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $is_own$
+BEGIN
+    RETURN EXISTS (SELECT FROM devinprod.written w
+        WHERE w.relation = is_own.relation AND w.version = is_own.version
+            AND w.storage = pg_catalog.pg_relation_filenode(is_own.relation)
+            AND is_own.field = ANY (w.own));
+END
+$is_own$;
+COMMENT ON FUNCTION devinprod.is_own(oid, tid, text) IS
+    'Whether this sandbox''s developer wrote the value of a cell.';
+
+REVOKE ALL ON FUNCTION devinprod.ours(xid), devinprod.is_real(xid, oid, tid, text),
+    devinprod.is_own(oid, tid, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION devinprod.ours(xid), devinprod.is_real(xid, oid, tid, text),
+    devinprod.is_own(oid, tid, text) TO @readers@;
+
+CREATE OR REPLACE FUNCTION devinprod.plainly(trace text) RETURNS boolean
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $plainly$
+BEGIN
+    IF pg_catalog.current_setting('server_version_num')::pg_catalog.int4 < 150000 THEN
+        RETURN true;
+    END IF;
+    -- The first line is the trigger's. Behind it stands, if the statement was run by a function, its text.
+    IF trace ~ '\n' THEN
+        RETURN trace ~* '\A[^\n]*\nSQL statement "\s*(update|insert|with)\M' AND trace !~* '\mmerge\M';
+    END IF;
+    -- A long text would be searched again for each row.
+    RETURN coalesce(pg_catalog.length(pg_catalog.current_query()) < 50000
+        AND pg_catalog.current_query() !~* '\m(merge|execute)\M', false);
+END
+$plainly$;
+COMMENT ON FUNCTION devinprod.plainly(text) IS
+    'Whether the statement that fired a trigger is surely no MERGE, which names the columns of all its branches.';
+
+CREATE OR REPLACE FUNCTION devinprod.noted_insert() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $noted_insert$
+DECLARE
+    written pg_catalog.text[] := TG_ARGV[0];
+BEGIN
+    -- A row that an UPDATE moves to another partition is deleted here and inserted there, real values and all.
+    IF TG_NARGS > 1 AND EXISTS (SELECT FROM devinprod.departed d
+            WHERE d.root = TG_ARGV[1] AND d.depth = pg_catalog.pg_trigger_depth()) THEN
+        written := '{}';
+    END IF;
+    INSERT INTO devinprod.written AS w (relation, version, storage, kept, own)
+    VALUES (NEW.tableoid, NEW.ctid, pg_catalog.pg_relation_filenode(NEW.tableoid), '{}', written)
+    ON CONFLICT ON CONSTRAINT written_pkey DO UPDATE SET kept = excluded.kept, own = excluded.own;
+    RETURN NULL;
+END
+$noted_insert$;
+COMMENT ON FUNCTION devinprod.noted_insert() IS 'Trigger: a developer wrote the columns of a new row.';
+
+CREATE OR REPLACE FUNCTION devinprod.noted_assignment() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $noted_assignment$
+BEGIN
+    INSERT INTO devinprod.assigned (relation, version, storage, field)
+    VALUES (NEW.tableoid, NEW.ctid, pg_catalog.pg_relation_filenode(NEW.tableoid), TG_ARGV[0]);
+    RETURN NULL;
+END
+$noted_assignment$;
+COMMENT ON FUNCTION devinprod.noted_assignment() IS 'Trigger: an UPDATE names a masked column.';
+
+CREATE OR REPLACE FUNCTION devinprod.noted_departure() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $noted_departure$
+BEGIN
+    IF TG_LEVEL = 'ROW' THEN
+        INSERT INTO devinprod.departed (root, depth) VALUES (TG_ARGV[0], pg_catalog.pg_trigger_depth())
+        ON CONFLICT ON CONSTRAINT departed_pkey DO NOTHING;
+    ELSE
+        -- Only what this very statement noted, not one around it.
+        DELETE FROM devinprod.departed d WHERE d.root = TG_ARGV[0] AND d.depth = pg_catalog.pg_trigger_depth();
+    END IF;
+    RETURN NULL;
+END
+$noted_departure$;
+COMMENT ON FUNCTION devinprod.noted_departure() IS
+    'Trigger: a row leaves a partition; and at the end of the statement, none does any more.';
+
+REVOKE ALL ON FUNCTION devinprod.plainly(text), devinprod.noted_insert(), devinprod.noted_assignment(),
+    devinprod.noted_departure() FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION devinprod.remember(token text, relation oid, version tid) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $remember$
+BEGIN
+    INSERT INTO devinprod.remembered (token, relation, version)
+    VALUES (remember.token, remember.relation, remember.version);
+END
+$remember$;
+COMMENT ON FUNCTION devinprod.remember(text, oid, tid) IS
+    'Stands in RETURNING: notes which row versions a statement made, to be read when its triggers have run.';
+
+CREATE OR REPLACE FUNCTION devinprod.take(token text) RETURNS TABLE (n int8, tableoid oid, ctid tid)
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $take$
+BEGIN
+    RETURN QUERY DELETE FROM devinprod.remembered r WHERE r.token = take.token
+        RETURNING r.n, r.relation, r.version;
+END
+$take$;
+COMMENT ON FUNCTION devinprod.take(text) IS 'The row versions that were remembered under a token; forgotten by it.';
+
+-- For the armed alone: what these write must not outlive the transaction.
+REVOKE ALL ON FUNCTION devinprod.remember(text, oid, tid), devinprod.take(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION devinprod.remember(text, oid, tid), devinprod.take(text) TO @writers@;
