@@ -92,7 +92,7 @@ impl Facts {
                     })
                     .or_else(|| {
                         (inserted.is_some() && updated.is_some())
-                            .then(|| inserted.as_ref())
+                            .then_some(inserted.as_ref())
                             .flatten()
                             .map(|code| format!("{code} may change it, and nobody vouches for it"))
                     }),
