@@ -24,6 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Refusal, SqlState};
+use crate::policy::Policy;
 use crate::report::toml_file as read;
 use crate::sandbox::settings::{Isolation, SandboxSettings, Stage};
 use crate::seal::Names;
@@ -92,6 +93,21 @@ pub struct Upstream {
     pub developers: BTreeSet<String>,
     /// Whom a refused developer should ask.
     pub contact: Option<String>,
+    /// Who sees what there, if that was written down. What the database itself shows hangs on its seal alone;
+    /// this says whose sandbox belongs to which set of exceptions.
+    pub policy: Option<Arc<Policy>>,
+}
+
+impl Upstream {
+    /// The set of exceptions that sandboxes of `developer` belong to, if there is one.
+    pub fn set_of(&self, developer: &Developer) -> Option<&str> {
+        // Two sets are refused when the configuration is read; if ever, none is the safe answer.
+        let policy = self.policy.as_ref()?;
+        policy
+            .set_of(&developer.name, &developer.groups)
+            .ok()
+            .flatten()
+    }
 }
 
 /// Somebody who may connect.
@@ -219,6 +235,16 @@ impl Config {
             "An upstream may be used by those that its configuration lists, and by nobody else.",
         )
         .hint(ask(upstream.contact.as_deref())))
+    }
+
+    /// The files of all upstreams' policies.
+    pub fn policy_files(&self) -> BTreeSet<PathBuf> {
+        self.upstreams
+            .values()
+            .filter_map(|upstream| upstream.policy.as_ref())
+            .flat_map(|policy| policy.files())
+            .map(|file| file.path.clone())
+            .collect()
     }
 
     /// The upstreams that `developer` may use, by name.

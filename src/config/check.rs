@@ -1,5 +1,6 @@
 //! From the raw configuration to the checked one.
 
+mod policy;
 mod upstream;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,14 +39,16 @@ pub(super) fn config(
         environment,
         problems,
         warnings: Vec::new(),
+        policies: Vec::new(),
+        policy_warnings: Vec::new(),
     };
     let config = raw.and_then(|raw| check.config(raw));
     match config {
         Some(config) if check.problems.is_empty() => Ok(Loaded {
             config,
-            warnings: Report::new(path, text, &check.warnings),
+            warnings: Report::new(path, text, &check.warnings).and(check.policy_warnings),
         }),
-        _ => Err(Report::new(path, text, &check.problems)),
+        _ => Err(Report::new(path, text, &check.problems).and(check.policies)),
     }
 }
 
@@ -56,6 +59,9 @@ struct Check<'a> {
     environment: &'a dyn Fn(&str) -> Option<String>,
     problems: Vec<Problem>,
     warnings: Vec<Problem>,
+    /// What is wrong with policy files, and what their owners should know.
+    policies: Vec<Report>,
+    policy_warnings: Vec<Report>,
 }
 
 impl Check<'_> {

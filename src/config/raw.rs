@@ -64,6 +64,8 @@ pub(super) struct RawUpstream {
     pub developers: Vec<Spanned<String>>,
     pub contact: Option<String>,
     #[serde(default)]
+    pub policy: Option<Spanned<Vec<Spanned<PathBuf>>>>,
+    #[serde(default)]
     pub sandbox: RawSandbox,
 }
 

@@ -1,6 +1,7 @@
-//! When the configuration should be read again: on SIGHUP, and when the developers' file has changed, so that
-//! `devinprod developer rotate` needs nothing else.
+//! When the configuration should be read again: on SIGHUP, and when the developers' file or a policy's file has
+//! changed, so that `devinprod developer rotate` and an edited policy need nothing else.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Config, Loaded, Report};
 
-/// How often the developers' file is looked at.
+/// How often the files are looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Reads the configuration again whenever there is a reason to.
@@ -18,9 +19,11 @@ const LOOK: Duration = Duration::from_secs(1);
 pub struct Reloader {
     path: PathBuf,
     hangup: Signal,
-    developers_file: Option<PathBuf>,
-    seen: Option<Fingerprint>,
+    seen: Seen,
 }
+
+/// The files besides the configuration itself, and how each of them looked; None: it was not there.
+type Seen = BTreeMap<PathBuf, Option<Fingerprint>>;
 
 /// What tells one state of a file from another.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,8 +43,7 @@ impl Reloader {
         Ok(Self {
             path: path.to_owned(),
             hangup: signal(SignalKind::hangup())?,
-            seen: fingerprint(config.developers_file.as_deref()),
-            developers_file: config.developers_file.clone(),
+            seen: look(watched(config)),
         })
     }
 
@@ -52,31 +54,56 @@ impl Reloader {
     pub async fn next(&mut self) -> Result<Loaded, Report> {
         tokio::select! {
             _ = self.hangup.recv() => {}
-            () = changed(self.developers_file.as_deref(), self.seen.as_ref()) => {}
+            () = changed(&self.seen) => {}
         }
-        // Looked at before it is read: a change in between is then seen as one.
-        self.seen = fingerprint(self.developers_file.as_deref());
+        // Looked at before they are read: a change in between is then seen as one.
+        self.seen = look(self.seen.keys().cloned());
         let loaded = Config::load(&self.path)?;
-        if loaded.config.developers_file != self.developers_file {
-            self.developers_file = loaded.config.developers_file.clone();
-            self.seen = fingerprint(self.developers_file.as_deref());
+        let before = std::mem::take(&mut self.seen);
+        for file in watched(&loaded.config) {
+            let seen = match before.get(&file) {
+                Some(seen) => seen.clone(),
+                None => fingerprint(&file),
+            };
+            self.seen.insert(file, seen);
         }
         Ok(loaded)
     }
 }
 
-/// Returns when the file no longer looks as it was seen; never, if there is no file to look at.
-async fn changed(file: Option<&Path>, seen: Option<&Fingerprint>) {
-    if file.is_none() {
+/// The files that a configuration is made of, besides itself.
+fn watched(config: &Config) -> impl Iterator<Item = PathBuf> {
+    config
+        .policy_files()
+        .into_iter()
+        .chain(config.developers_file.clone())
+}
+
+fn look(files: impl IntoIterator<Item = PathBuf>) -> Seen {
+    files
+        .into_iter()
+        .map(|file| {
+            let fingerprint = fingerprint(&file);
+            (file, fingerprint)
+        })
+        .collect()
+}
+
+/// Returns when a file no longer looks as it was seen; never, if there is no file to look at.
+async fn changed(seen: &Seen) {
+    if seen.is_empty() {
         std::future::pending::<()>().await;
     }
-    while fingerprint(file).as_ref() == seen {
+    while seen
+        .iter()
+        .all(|(file, before)| fingerprint(file) == *before)
+    {
         tokio::time::sleep(LOOK).await;
     }
 }
 
-fn fingerprint(file: Option<&Path>) -> Option<Fingerprint> {
-    let metadata = std::fs::metadata(file?).ok()?;
+fn fingerprint(file: &Path) -> Option<Fingerprint> {
+    let metadata = std::fs::metadata(file).ok()?;
     Some(Fingerprint {
         inode: metadata.ino(),
         length: metadata.len(),
@@ -117,6 +144,36 @@ mod tests {
             let loaded = timeout(LOOK * 10, reloader.next()).await.unwrap().unwrap();
             assert_eq!(loaded.config.developers["dev1"].verifier, verifier);
         }
+    }
+
+    #[tokio::test]
+    async fn a_changed_policy_is_noticed_and_a_wrong_one_reported_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("devinprod.toml");
+        std::fs::write(&path, format!("{CONFIG}policy = [\"p.toml\"]\n")).unwrap();
+        let write = |text: &str| std::fs::write(folder.path().join("p.toml"), text).unwrap();
+        write("default = \"deny\"\n");
+        let config = Config::load(&path).unwrap().config;
+        let before = config.upstreams["shop"].policy.clone().unwrap();
+        let mut reloader = Reloader::new(&path, &config).unwrap();
+        write("default = \"denied\"\n");
+        let report = timeout(LOOK * 10, reloader.next())
+            .await
+            .unwrap()
+            .unwrap_err();
+        let report = report.to_string();
+        assert!(
+            report.contains("p.toml:1:11: there is no mask `denied`"),
+            "{report}"
+        );
+        assert!(
+            timeout(LOOK * 2, reloader.next()).await.is_err(),
+            "it is reported once"
+        );
+        write("default = \"text\"\n");
+        let loaded = timeout(LOOK * 10, reloader.next()).await.unwrap().unwrap();
+        let after = loaded.config.upstreams["shop"].policy.clone().unwrap();
+        assert_ne!(after.version(), before.version());
     }
 
     #[tokio::test]

@@ -108,6 +108,77 @@ fn grants_resolve_groups_and_warn_of_nobody() {
 }
 
 #[test]
+fn a_policy_says_whose_sandboxes_see_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("devinprod.toml");
+    let policy = |text: &str| std::fs::write(folder.path().join("p.toml"), text).unwrap();
+    let exception = |set: &str, who: &str| {
+        format!(
+            "[[exception]]\nset = \"{set}\"\nwho = [\"{who}\"]\ncolumns = [\"public.t.phone\"]\nuntil = 2999-01-01\nbecause = \"x\"\n"
+        )
+    };
+    let text = format!(
+        "{UPSTREAM}policy = [\"p.toml\"]\ndevelopers = [\"dev1\", \"dev2\"]\n\
+         [[developer]]\nname = \"dev1\"\npassword = \"{v}\"\ngroups = [\"support\", \"audit\"]\n\
+         [[developer]]\nname = \"dev2\"\npassword = \"{v}\"\n",
+        v = verifier()
+    );
+    let load = || Config::parse(&path, &text, &|_| None);
+    let table = "[table.public.t]\nphone = \"phone\"\n";
+
+    policy(&format!(
+        "{table}{}{}",
+        exception("support", "@support"),
+        exception("qa", "@quality")
+    ));
+    let loaded = load().unwrap();
+    let shop = &loaded.config.upstreams["shop"];
+    assert_eq!(
+        shop.set_of(&loaded.config.developers["dev1"]),
+        Some("support")
+    );
+    assert_eq!(shop.set_of(&loaded.config.developers["dev2"]), None);
+    let warnings = loaded.warnings.to_string();
+    assert!(
+        warnings.contains("there is no group \"quality\", whom the exception"),
+        "{warnings}"
+    );
+
+    policy(&format!(
+        "{table}{}{}",
+        exception("support", "@support"),
+        exception("audit", "@audit")
+    ));
+    let report = load().unwrap_err().to_string();
+    for part in [
+        "developer \"dev1\": the sets of exceptions `audit` and `support` both apply",
+        "policy = [\"p.toml\"]",
+    ] {
+        assert!(report.contains(part), "{report}");
+    }
+
+    policy("upstream = \"other\"\n");
+    let report = load().unwrap_err().to_string();
+    assert!(
+        report.contains("this policy is for the upstream \"other\", not for \"shop\""),
+        "{report}"
+    );
+
+    policy("[table.public.t]\nphone = \"fone\"\n");
+    let report = load().unwrap_err().to_string();
+    for part in [
+        "this policy cannot be used",
+        "p.toml:2:9: there is no mask `fone`",
+        "did you mean `phone`?",
+    ] {
+        assert!(report.contains(part), "{report}");
+    }
+    std::fs::remove_file(folder.path().join("p.toml")).unwrap();
+    let report = load().unwrap_err().to_string();
+    assert!(report.contains("p.toml: cannot be read"), "{report}");
+}
+
+#[test]
 fn plaintext_stays_on_loopback_unless_somebody_says_so() {
     let open = format!(
         "[listen]\naddress = \"0.0.0.0:5432\"\nallow_plaintext_beyond_loopback = true\n{UPSTREAM}"
@@ -344,7 +415,11 @@ fn the_example_s_comments_are_the_defaults() {
         match name {
             "max_message_size" | "startup_timeout" | "shutdown_grace" => limits += &line,
             "max_clients" if value == "1000" => limits += &line,
-            "isolation" | "sealed" | "role_prefix" | "allow_plaintext_beyond_loopback" => {}
+            "policy"
+            | "isolation"
+            | "sealed"
+            | "role_prefix"
+            | "allow_plaintext_beyond_loopback" => {}
             _ => sandbox += &line,
         }
     }

@@ -68,6 +68,15 @@ impl Report {
         }
     }
 
+    /// The same, with what is wrong with other files behind it.
+    #[must_use]
+    pub fn and(mut self, others: impl IntoIterator<Item = Self>) -> Self {
+        for other in others {
+            self.rendered.extend(other.rendered);
+        }
+        self
+    }
+
     /// The file.
     pub fn path(&self) -> &Path {
         &self.path

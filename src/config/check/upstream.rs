@@ -65,6 +65,7 @@ impl Check<'_> {
         let names = self.names(raw.role_prefix.as_ref());
         let sandbox = self.sandbox(&raw.sandbox, defaults.clone());
         let granted = self.grants(&raw, developers);
+        let policy = self.policy(&raw, &granted, developers);
         Some(Upstream {
             name: name?,
             address: address?,
@@ -74,6 +75,7 @@ impl Check<'_> {
             sandbox,
             developers: granted,
             contact: raw.contact.or_else(|| contact.map(str::to_owned)),
+            policy,
         })
     }
 
