@@ -1,5 +1,7 @@
-//! What a sandbox must know of its schema: deferrable constraints, and columns whose default is the time.
+//! What a sandbox must know of its schema: deferrable constraints, columns whose default is the time, and what
+//! is masked.
 
+use super::masked::MaskedCatalog;
 use crate::sql::edit::Edits;
 use crate::sql::rewrite::{self, NowDefault};
 use crate::sql::statement::RelationName;
@@ -12,8 +14,16 @@ use std::collections::HashMap;
 pub struct Catalog {
     deferrable: Vec<Deferrable>,
     defaults: HashMap<String, Vec<(String, NowDefault)>>,
+    /// The masked relations, if there are any.
+    pub masked: Option<MaskedCatalog>,
+    /// The seal has a list of masked relations.
+    lists_masked: bool,
+    /// The search path of a session that has not set one, and its role.
+    session: (String, String),
     /// DDL has run since it was read.
     pub stale: bool,
+    /// DDL has run in a transaction that is still open: a rollback may undo it.
+    ddl: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,9 +34,55 @@ struct Deferrable {
 }
 
 impl Catalog {
-    /// From the rows of the query; rows that do not fit are left out.
+    /// From the rows of the query when the sandbox begins; rows that do not fit are left out.
     pub fn from_rows(rows: &[BytesMut]) -> Self {
         let mut catalog = Self::default();
+        catalog.read(rows);
+        catalog
+    }
+
+    /// From the rows of the queries when they are made again; those of
+    /// [`crate::upstream::command::Command::Masked`] may be among them.
+    pub fn refreshed(&self, rows: &[BytesMut]) -> Self {
+        let mut catalog = Self {
+            ddl: self.ddl,
+            ..Self::from_rows(rows)
+        };
+        // The client that holds the floor now may have set others.
+        catalog.session.clone_from(&self.session);
+        catalog.read_masked(rows);
+        catalog
+    }
+
+    /// Takes over the rows of [`crate::upstream::command::Command::Masked`].
+    pub fn read_masked(&mut self, rows: &[BytesMut]) {
+        let (path, role) = self.session.clone();
+        self.masked = MaskedCatalog::from_rows(rows, path, role);
+    }
+
+    /// Whether the masked relations can be read at all: without a list of them, nothing is masked.
+    pub fn lists_masked(&self) -> bool {
+        self.lists_masked
+    }
+
+    /// DDL runs.
+    pub fn changes(&mut self) {
+        self.stale = true;
+        self.ddl = true;
+    }
+
+    /// No transaction is open: what is there now cannot be undone any more.
+    pub fn settled(&mut self) {
+        self.ddl = self.stale;
+    }
+
+    /// Something was undone, perhaps DDL.
+    pub fn rolled_back(&mut self) {
+        self.stale |= self.ddl;
+    }
+
+    fn read(&mut self, rows: &[BytesMut]) {
+        let catalog = self;
         for row in rows {
             let field = |index| {
                 backend::column(row, index).map(|bytes| String::from_utf8_lossy(bytes).into_owned())
@@ -37,6 +93,10 @@ impl Catalog {
                 continue;
             };
             match (kind.as_str(), field(2)) {
+                ("s", Some(role)) => {
+                    catalog.session = (schema, role);
+                    catalog.lists_masked = last == "t";
+                }
                 ("c", _) => catalog.deferrable.push(Deferrable {
                     schema,
                     name,
@@ -57,7 +117,6 @@ impl Catalog {
             }
         }
         catalog.deferrable.dedup();
-        catalog
     }
 
     /// Whether a COMMIT has anything to check.

@@ -7,6 +7,7 @@ pub mod data;
 pub mod floor;
 pub mod machine;
 pub mod mailbox;
+pub mod masked;
 mod ops;
 pub mod registry;
 pub mod settings;

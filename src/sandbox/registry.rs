@@ -347,7 +347,14 @@ async fn begin(key: &Key, opener: &dyn Opener) -> Result<Arc<Sandbox>, Refusal> 
         Ok(Err(fields)) => return Err(failed(fields.text(b'M'))),
         Err(error) => return Err(failed(error.to_string())),
     };
-    let catalog = Catalog::from_rows(&rows);
+    let mut catalog = Catalog::from_rows(&rows);
+    if catalog.lists_masked() {
+        match link.run(&[Command::Masked]).await {
+            Ok(Ok(rows)) => catalog.read_masked(&rows),
+            Ok(Err(fields)) => return Err(failed(fields.text(b'M'))),
+            Err(error) => return Err(failed(error.to_string())),
+        }
+    }
     let world = World {
         link,
         machine,

@@ -69,6 +69,9 @@ impl Session {
             view.rolled_back();
             let ops = machine.rollback(self.id);
             self.push_ops(ops)?;
+            if let Some(Ok(world)) = self.floor.as_mut().map(|floor| floor.world()) {
+                world.catalog.rolled_back();
+            }
         } else {
             self.view.rolled_back();
         }
@@ -165,10 +168,14 @@ impl Session {
     pub(super) async fn refresh_catalog(&mut self) -> Result<(), Stop> {
         self.catalog_rows.clear();
         self.push_own(&Command::Catalog, Own::Catalog)?;
+        if self.world()?.catalog.lists_masked() {
+            self.push_own(&Command::Masked, Own::Catalog)?;
+        }
         self.exchange(false).await?;
         let rows = std::mem::take(&mut self.catalog_rows);
         if !self.skipping {
-            self.world()?.catalog = crate::sandbox::catalog::Catalog::from_rows(&rows);
+            let world = self.world()?;
+            world.catalog = world.catalog.refreshed(&rows);
         }
         Ok(())
     }

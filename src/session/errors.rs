@@ -62,6 +62,7 @@ impl Session {
         if let Ok(world) = self.world() {
             world.link.unnamed = None;
             world.machine.fail();
+            world.catalog.rolled_back();
         }
         self.planned = None;
         if self.view.block.is_none() {

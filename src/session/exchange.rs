@@ -313,6 +313,11 @@ impl Session {
         }
         self.sandbox.advisory.end_transaction(self.id);
         self.sandbox.set_exclusive(self.id, false);
+        if let Some(Ok(world)) = self.floor.as_mut().map(|floor| floor.world())
+            && world.machine.holder().is_none()
+        {
+            world.catalog.settled();
+        }
     }
 
     /// What belonged to the transaction is over.

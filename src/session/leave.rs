@@ -323,6 +323,7 @@ impl Session {
         let world = self.world()?;
         world.machine.take_evicted(id);
         let ops = world.machine.rollback(id);
+        world.catalog.rolled_back();
         let lost = world.machine.take_lost();
         for prepared in &named {
             if world.link.prepared.remove(&prepared.id) {

@@ -130,7 +130,7 @@ impl Session {
             )?;
         }
         if forward.ddl {
-            self.world()?.catalog.stale = true;
+            self.world()?.catalog.changes();
         }
         match &plan.statement.kind {
             Kind::Reset(name) => {

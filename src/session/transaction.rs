@@ -247,6 +247,9 @@ impl Session {
         self.take_floor(false).await?;
         if let Some((machine, view)) = &mut self.planned {
             let ops = machine.rollback_to(&upstream);
+            if let Some(Ok(world)) = self.floor.as_mut().map(|floor| floor.world()) {
+                world.catalog.rolled_back();
+            }
             let mut kept = view
                 .block
                 .as_ref()

@@ -55,8 +55,11 @@ pub enum Command {
     DropTemporary(String),
     /// ON COMMIT DELETE ROWS
     EmptyTemporary(String),
-    /// The deferrable constraints and the columns whose default is the time, to be captured.
+    /// The deferrable constraints, the columns whose default is the time, and whether anything is masked, to
+    /// be captured.
     Catalog,
+    /// The masked relations, as the seal's own tables list them, to be captured.
+    Masked,
     /// PREPARE of a client's statement under our name, again on a new connection. The text was accepted as
     /// [`crate::plan::Sendable`] before.
     Prepare(ClientText),
@@ -118,6 +121,7 @@ impl Command {
                 format!("DO LANGUAGE plpgsql {}", literal(&body))
             }
             Self::Catalog => CATALOG.into(),
+            Self::Masked => MASKED.into(),
             Self::Prepare(text) => text.text()?.to_owned(),
             Self::Poison => "ROLLBACK TO SAVEPOINT devinprod_no_such_savepoint".into(),
         })
@@ -193,10 +197,17 @@ const TEMPORARY_GUARD: &str = "DO $devinprod$ BEGIN \
 
 /// See [`Command::Catalog`]; one row per fact: kind, schema, table, name, and a last field.
 ///
+/// Kind `s`, one row: the search path in force, the role, the database, and `t` in the last field if the seal
+/// has a list of masked relations.
 /// Kind `c`: a deferrable constraint, `t` in the last field if it is initially deferred, `n` if a
 /// constraint of the same name in the same schema cannot be deferred.
 /// Kind `d`: a column whose default is the time, with the default's expression.
-const CATALOG: &str = "SELECT 'c', n.nspname, c.conrelid::pg_catalog.regclass::text, c.conname, \
+const CATALOG: &str = "SELECT 's', pg_catalog.current_setting('search_path'), current_user, \
+ pg_catalog.current_database(), CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_class c \
+ JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+ WHERE n.nspname = 'devinprod' AND c.relname = 'masked_relation') THEN 't' ELSE 'f' END \
+ UNION ALL \
+ SELECT 'c', n.nspname, c.conrelid::pg_catalog.regclass::text, c.conname, \
  CASE WHEN NOT c.condeferred THEN 'f' WHEN EXISTS (SELECT FROM pg_catalog.pg_constraint o WHERE \
  o.connamespace = c.connamespace AND o.conname = c.conname AND NOT o.condeferrable) THEN 'n' ELSE 't' END \
  FROM pg_catalog.pg_constraint c JOIN pg_catalog.pg_namespace n ON n.oid = c.connamespace \
@@ -210,6 +221,9 @@ const CATALOG: &str = "SELECT 'c', n.nspname, c.conrelid::pg_catalog.regclass::t
  AND pg_catalog.pg_get_expr(d.adbin, d.adrelid) ~* \
  '(\\mnow\\(\\)|transaction_timestamp\\(\\)|current_timestamp|current_date|current_time|localtime)'";
 
+/// See [`Command::Masked`].
+const MASKED: &str = include_str!("masked.sql");
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -222,6 +236,7 @@ mod tests {
             Command::Arm,
             Command::ReadOnly,
             Command::Catalog,
+            Command::Masked,
             Command::Set("x'; COMMIT; --".into(), "'); COMMIT; --\\'".into()),
             Command::Reset("a\"; COMMIT".into()),
             Command::CloseCursor("c\"; COMMIT".into()),

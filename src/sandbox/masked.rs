@@ -1,0 +1,282 @@
+//! What a sandbox knows of the masked relations of its upstream, and what each client's names mean.
+
+use crate::catalog::{Masked, MaskedColumn, MaskedRelation, MaskedRelations};
+use crate::wire::backend;
+use bytes::BytesMut;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Search paths whose meaning is kept.
+const PATHS: usize = 16;
+
+/// Of an upstream with masked relations; read by [`crate::upstream::command::Command::Masked`].
+#[derive(Debug, Clone)]
+pub struct MaskedCatalog {
+    relations: Arc<MaskedRelations>,
+    /// The search path of a session that has not set one.
+    path: String,
+    /// The role, which `"$user"` in a search path means.
+    role: String,
+    by_path: HashMap<String, Arc<Masked>>,
+}
+
+impl MaskedCatalog {
+    /// From the rows of the query; rows that do not fit are left out. None if nothing is masked.
+    pub fn from_rows(rows: &[BytesMut], path: String, role: String) -> Option<Self> {
+        let relations = relations(rows);
+        (!relations.is_empty()).then(|| Self {
+            relations: Arc::new(relations),
+            path,
+            role,
+            by_path: HashMap::new(),
+        })
+    }
+
+    /// All of them.
+    pub fn relations(&self) -> &Arc<MaskedRelations> {
+        &self.relations
+    }
+
+    /// What names mean to a client; `path` is its setting `search_path`, if it has one. `shared` gives back
+    /// an equal one that others have already.
+    pub fn seen_with(
+        &mut self,
+        path: Option<&str>,
+        shared: impl FnOnce(Masked) -> Arc<Masked>,
+    ) -> Arc<Masked> {
+        let path = path.unwrap_or(&self.path);
+        if let Some(masked) = self.by_path.get(path) {
+            return masked.clone();
+        }
+        let schemas: Vec<String> = schemas(path)
+            .into_iter()
+            .map(|schema| match schema.as_str() {
+                "$user" => self.role.clone(),
+                _ => schema,
+            })
+            .collect();
+        let masked = shared(Masked::new(self.relations.clone(), &schemas));
+        let path = path.to_owned();
+        if self.by_path.len() >= PATHS {
+            self.by_path.clear();
+        }
+        self.by_path.insert(path, masked.clone());
+        masked
+    }
+}
+
+fn relations(rows: &[BytesMut]) -> MaskedRelations {
+    let mut relations: Vec<MaskedRelation> = Vec::new();
+    let mut places: HashMap<u32, usize> = HashMap::new();
+    let mut namesakes = Vec::new();
+    for row in rows {
+        let field = |index| {
+            backend::column(row, index).map(|bytes| String::from_utf8_lossy(bytes).into_owned())
+        };
+        let number = |index| field(index).and_then(|text| text.parse().ok());
+        let (Some(kind), Some(first)) = (field(0), field(1)) else {
+            continue;
+        };
+        if kind == "mn" {
+            namesakes.extend(field(2).map(|name| (first, name)));
+            continue;
+        }
+        let Ok(oid) = first.parse::<u32>() else {
+            continue;
+        };
+        let known = places.get(&oid).and_then(|place| relations.get_mut(*place));
+        match (kind.as_str(), known, field(2), field(3)) {
+            ("mr", None, Some(schema), Some(name)) => {
+                places.insert(oid, relations.len());
+                relations.push(MaskedRelation {
+                    schema,
+                    name,
+                    oid,
+                    view_oid: number(5).unwrap_or_default(),
+                    view: field(4).filter(|_| field(5).is_some()),
+                    rows_oid: number(7).unwrap_or_default(),
+                    rows: field(6).filter(|_| field(7).is_some()),
+                    ..MaskedRelation::default()
+                });
+            }
+            ("mk", Some(relation), Some(column), _) => relation.key.push(column),
+            ("mc", Some(relation), Some(name), Some(number)) => {
+                let Ok(number) = number.parse() else {
+                    continue;
+                };
+                relation.columns.push(MaskedColumn {
+                    name,
+                    number,
+                    view_number: field(4).and_then(|text| text.parse().ok()),
+                    clear: field(5).is_some_and(|text| text == "true"),
+                    treatment: field(6).unwrap_or_default(),
+                    because: field(7).unwrap_or_default(),
+                    ungroupable: field(8).is_some_and(|text| text == "true"),
+                });
+            }
+            _ => {}
+        }
+    }
+    MaskedRelations::new(relations, namesakes)
+}
+
+/// The schemas of a search path as a setting writes it: a list of identifiers, folded unless quoted.
+fn schemas(path: &str) -> Vec<String> {
+    let mut schemas = Vec::new();
+    let mut name = String::new();
+    let mut quoted = false;
+    let mut was_quoted = false;
+    let mut rest = path.chars().peekable();
+    while let Some(c) = rest.next() {
+        match c {
+            '"' if quoted && rest.peek() == Some(&'"') => {
+                rest.next();
+                name.push('"');
+            }
+            '"' => {
+                quoted = !quoted;
+                was_quoted = true;
+            }
+            ',' if !quoted => {
+                schemas.push(std::mem::take(&mut name));
+                was_quoted = false;
+            }
+            c if quoted => name.push(c),
+            c if c.is_whitespace() => {}
+            c if was_quoted => name.push(c),
+            c => name.push(c.to_ascii_lowercase()),
+        }
+    }
+    schemas.push(name);
+    schemas.retain(|schema| !schema.is_empty());
+    schemas
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn search_paths_are_read_as_postgres_reads_them() {
+        let cases: &[(&str, &[&str])] = &[
+            ("", &[]),
+            ("\"\"", &[]),
+            ("\"$user\", public", &["$user", "public"]),
+            ("App,PUBLIC", &["app", "public"]),
+            (" \"App\" , \"a,b\",\"x\"\"y\" ", &["App", "a,b", "x\"y"]),
+        ];
+        for (path, expected) in cases {
+            assert_eq!(schemas(path), *expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn rows_become_relations() {
+        let row = |fields: &[Option<&str>]| {
+            let mut row = BytesMut::from(&(fields.len() as u16).to_be_bytes()[..]);
+            for field in fields {
+                match field {
+                    Some(text) => {
+                        row.extend_from_slice(&(text.len() as i32).to_be_bytes());
+                        row.extend_from_slice(text.as_bytes());
+                    }
+                    None => row.extend_from_slice(&(-1_i32).to_be_bytes()),
+                }
+            }
+            row
+        };
+        let (view, rows) = (
+            Some("devinprod_masked.\"a.t\""),
+            Some("devinprod_rows.\"a.t\""),
+        );
+        let rows = [
+            row(&[
+                Some("mr"),
+                Some("7"),
+                Some("a"),
+                Some("t"),
+                view,
+                Some("8"),
+                rows,
+                Some("9"),
+                None,
+            ]),
+            row(&[
+                Some("mr"),
+                Some("17"),
+                Some("a"),
+                Some("closed"),
+                Some("."),
+                None,
+                Some("."),
+                None,
+                None,
+            ]),
+            row(&[
+                Some("mk"),
+                Some("7"),
+                Some("id"),
+                None,
+                None,
+                None,
+                None,
+                None,
+                None,
+            ]),
+            row(&[
+                Some("mc"),
+                Some("7"),
+                Some("id"),
+                Some("1"),
+                Some("1"),
+                Some("true"),
+                Some("clear"),
+                None,
+                Some("false"),
+            ]),
+            row(&[
+                Some("mc"),
+                Some("7"),
+                Some("j"),
+                Some("3"),
+                None,
+                Some("false"),
+                Some("deny"),
+                Some("p:1"),
+                Some("true"),
+            ]),
+            row(&[
+                Some("mn"),
+                Some("pg_temp"),
+                Some("t"),
+                None,
+                None,
+                None,
+                None,
+                None,
+                None,
+            ]),
+            row(&[Some("c"), Some("x"), None, Some("y"), Some("t")]),
+        ];
+        let mut catalog =
+            MaskedCatalog::from_rows(&rows, "\"$user\", a".into(), "dev".into()).unwrap();
+        let relations: Vec<_> = catalog.relations().iter().cloned().collect();
+        assert_eq!(relations.len(), 2);
+        assert_eq!(relations[0].view_oid, 8);
+        assert_eq!(relations[0].key, ["id"]);
+        assert_eq!(relations[0].columns.len(), 2);
+        assert_eq!(relations[0].columns[1].view_number, None);
+        assert_eq!(relations[0].columns[1].because, "p:1");
+        assert_eq!((&relations[1].view, relations[1].view_oid), (&None, 0));
+        // The temporary table stands before it.
+        assert!(
+            catalog
+                .seen_with(None, Arc::new)
+                .resolve(None, "t")
+                .is_none()
+        );
+        let own = catalog.seen_with(Some("a, pg_temp"), Arc::new);
+        assert_eq!(own.resolve(None, "t").unwrap().oid, 7);
+        assert_eq!(own.resolve(Some("a"), "t").unwrap().oid, 7);
+    }
+}
