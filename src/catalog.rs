@@ -43,6 +43,11 @@ impl MaskedRelations {
         self.relations.iter()
     }
 
+    /// Does one of them, in any schema, have this name?
+    pub fn knows(&self, name: &str) -> bool {
+        self.names.contains_key(name)
+    }
+
     /// Nothing is masked.
     pub fn is_empty(&self) -> bool {
         self.relations.is_empty()
@@ -84,7 +89,7 @@ impl Masked {
 
     /// Does a masked relation of any schema have this name?
     pub fn knows(&self, name: &str) -> bool {
-        self.relations.names.contains_key(name)
+        self.relations.knows(name)
     }
 
     /// The masked relation that a name means; None if it means something else, such as a temporary table.

@@ -1,11 +1,14 @@
 //! Plans by exact text, shared by all clients.
 
 use super::Plan;
+use crate::catalog::Masked;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Longer texts, in bytes, are planned each time: they are rarely sent twice.
 const LONGEST: usize = 16 * 1024;
+/// The most meanings of names that are kept.
+const MEANINGS: usize = 256;
 /// The most plans that are kept.
 const CAPACITY: usize = 8192;
 
@@ -14,6 +17,7 @@ const CAPACITY: usize = 8192;
 pub struct PlanCache {
     plans: Mutex<HashMap<String, Arc<Plan>>>,
     parses: Mutex<HashSet<String>>,
+    meanings: Mutex<Vec<Arc<Masked>>>,
 }
 
 impl PlanCache {
@@ -35,6 +39,20 @@ impl PlanCache {
             parses.clear();
         }
         parses.insert(text.to_owned());
+    }
+
+    /// One Arc for each meaning of names: plans keep their redirects by it.
+    pub fn meaning(&self, masked: Masked) -> Arc<Masked> {
+        let mut meanings = self.meanings.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(same) = meanings.iter().find(|known| ***known == masked) {
+            return same.clone();
+        }
+        if meanings.len() >= MEANINGS {
+            meanings.remove(0);
+        }
+        let masked = Arc::new(masked);
+        meanings.push(masked.clone());
+        masked
     }
 
     /// The plan of one statement.

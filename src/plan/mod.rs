@@ -6,9 +6,11 @@
 
 mod cache;
 pub mod redirect;
+mod redirected;
 mod truncate;
 
 pub use cache::PlanCache;
+pub use redirected::{RETURNING, Redirected};
 
 use crate::error::{Refusal, SqlState};
 use crate::sandbox::advisory;
@@ -17,17 +19,22 @@ use crate::sql::statement::{
     AdvisoryCall, Copy, Kind, LockMode, NotifyCall, SetValue, Statement, Transaction,
 };
 use crate::sql::{classify, rewrite};
+use redirected::Redirects;
+use std::sync::Arc;
 
 /// What is done with one statement.
 #[derive(Debug)]
 pub struct Plan {
-    /// The client's own text.
+    /// The client's own text, or what it was redirected to.
     pub text: String,
     /// What it is.
     pub statement: Statement,
     /// What is done.
     pub action: Action,
     edits: Vec<Edit>,
+    /// Back to the client's text, where this one was redirected.
+    back: Option<Arc<Rewritten>>,
+    redirects: Redirects,
 }
 
 /// See [`Plan`].
@@ -74,6 +81,7 @@ pub struct Forward {
 #[derive(Debug, Clone)]
 pub struct Sendable {
     rewritten: Rewritten,
+    back: Option<Arc<Rewritten>>,
 }
 
 impl Sendable {
@@ -84,7 +92,11 @@ impl Sendable {
 
     /// An error's position (characters, from 1) in the client's own text.
     pub fn original_position(&self, position: usize) -> usize {
-        self.rewritten.original_position(position)
+        let position = self.rewritten.original_position(position);
+        match &self.back {
+            Some(back) => back.original_position(position),
+            None => position,
+        }
     }
 }
 
@@ -98,6 +110,8 @@ impl Plan {
             statement,
             action,
             edits,
+            back: None,
+            redirects: Redirects::default(),
         }
     }
 
@@ -119,7 +133,10 @@ impl Plan {
             .apply(&self.text)
             .or_else(|_| Edits::default().apply(&self.text))
             .ok()?;
-        Some(Sendable { rewritten })
+        Some(Sendable {
+            rewritten,
+            back: self.back.clone(),
+        })
     }
 
     /// How it is forwarded, if it is.

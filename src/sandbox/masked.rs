@@ -112,6 +112,7 @@ fn relations(rows: &[BytesMut]) -> MaskedRelations {
                     treatment: field(6).unwrap_or_default(),
                     because: field(7).unwrap_or_default(),
                     ungroupable: field(8).is_some_and(|text| text == "true"),
+                    generated: field(9).is_some_and(|text| text == "true"),
                 });
             }
             _ => {}
@@ -233,6 +234,7 @@ mod tests {
                 Some("clear"),
                 None,
                 Some("false"),
+                Some("true"),
             ]),
             row(&[
                 Some("mc"),
@@ -265,6 +267,7 @@ mod tests {
         assert_eq!(relations[0].view_oid, 8);
         assert_eq!(relations[0].key, ["id"]);
         assert_eq!(relations[0].columns.len(), 2);
+        assert!(relations[0].columns[0].generated && !relations[0].columns[0].ungroupable);
         assert_eq!(relations[0].columns[1].view_number, None);
         assert_eq!(relations[0].columns[1].because, "p:1");
         assert_eq!((&relations[1].view, relations[1].view_oid), (&None, 0));

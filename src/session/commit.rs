@@ -185,8 +185,7 @@ impl Session {
         let names: Vec<Bytes> = self
             .portals
             .drain()
-            .map(|(_, portal)| portal.upstream)
-            .filter(|name| !name.is_empty())
+            .flat_map(|(_, portal)| portal.upstream_names().cloned().collect::<Vec<_>>())
             .collect();
         if names.is_empty() || self.floor.is_none() {
             return Ok(());

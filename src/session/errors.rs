@@ -80,9 +80,14 @@ impl Session {
         if let Some(origin) = &self.origin
             && let Ok(position) = fields.text(b'P').parse::<usize>()
         {
-            let position = origin.sendable.original_position(position) + origin.offset;
-            fields.set(b'P', position.to_string());
+            if origin.behind {
+                fields.remove(b'P');
+            } else {
+                let position = origin.sendable.original_position(position) + origin.offset;
+                fields.set(b'P', position.to_string());
+            }
         }
+        self.explain_masked(fields);
         let statements = &self.statements;
         let cursors = &self.cursor_names;
         let bound = self.queue.front();

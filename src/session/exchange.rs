@@ -1,7 +1,7 @@
 //! The exchange with the upstream: what was planned is written, and the answers are carried over to the
 //! client, each against what was expected.
 
-use super::expect::{Complete, Expect, Own, Rows};
+use super::expect::{Complete, Expect, Own, Part, Rows};
 use super::{ClientError, Session, Stop, end_reason};
 use crate::audit::EndReason;
 use crate::error::{Refusal, SqlState};
@@ -177,6 +177,7 @@ impl Session {
         match tag {
             b'N' => {
                 if !matches!(self.queue.front(), Some(Expect::Own(_))) {
+                    let message = self.with_real_names(message);
                     self.client.out.extend_from_slice(&message);
                 }
                 return Ok(());
@@ -199,21 +200,35 @@ impl Session {
                 }
                 self.queue.pop_front();
             }
-            (Some(Expect::Describe { .. }), b't') => self.client.out.extend_from_slice(&message),
-            (Some(Expect::Describe { no_data, .. }), b'n') => {
-                if *no_data {
+            (Some(Expect::Describe { part, .. }), b't') => {
+                if *part != Part::Columns {
+                    self.client.out.extend_from_slice(&message);
+                }
+            }
+            (Some(Expect::Describe { no_data, part, .. }), b'n') => {
+                if *no_data && *part != Part::Parameters {
                     self.client.out.extend_from_slice(&message);
                 }
                 self.queue.pop_front();
             }
-            (Some(Expect::Describe { late, .. }), b'T') => {
-                let late = *late;
-                self.described = message;
-                if !late {
-                    self.describe();
+            (Some(Expect::Describe { late, part, .. }), b'T') => {
+                if *part != Part::Parameters {
+                    let late = *late;
+                    let mut message = message;
+                    self.map_description(&mut message);
+                    self.described = message;
+                    if !late {
+                        self.describe();
+                    }
                 }
                 self.queue.pop_front();
             }
+            (
+                Some(Expect::Execute {
+                    rows: Rows::Drop, ..
+                }),
+                b'D',
+            ) => {}
             (
                 Some(Expect::Execute {
                     rows: Rows::Hold, ..
@@ -222,8 +237,25 @@ impl Session {
             ) => self.held.extend_from_slice(&message),
             (Some(Expect::Execute { complete, .. }), b'C') => {
                 let complete = *complete;
-                self.describe();
+                if !matches!(complete, Complete::Keep(_)) {
+                    self.describe();
+                }
                 match complete {
+                    Complete::Keep(number) => {
+                        self.kept.insert(number, message.freeze());
+                    }
+                    Complete::Kept(number, hold) => {
+                        let tag = self
+                            .kept
+                            .remove(&number)
+                            .unwrap_or_else(|| message.freeze());
+                        let out = if hold {
+                            &mut self.held
+                        } else {
+                            &mut self.client.out
+                        };
+                        out.extend_from_slice(&tag);
+                    }
                     Complete::Forward => self.client.out.extend_from_slice(&message),
                     Complete::Tag(tag) => backend::command_complete(&mut self.client.out, tag),
                     Complete::Hold(None) => self.held.extend_from_slice(&message),

@@ -37,6 +37,8 @@ pub enum Expect {
         no_data: bool,
         /// It waits for the first row: Postgres runs this statement before it describes it.
         late: bool,
+        /// What of it is the client's.
+        part: Part,
     },
     /// Rows and the end of an Execute.
     Execute {
@@ -70,6 +72,17 @@ pub enum Expect {
     RolledBack,
 }
 
+/// See [`Expect::Describe`]. A statement whose rows come from another one is described by both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// Parameters and columns.
+    All,
+    /// The parameters.
+    Parameters,
+    /// The columns.
+    Columns,
+}
+
 /// See [`Expect::Execute`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rows {
@@ -77,6 +90,8 @@ pub enum Rows {
     Forward,
     /// Kept whole, for the proxy to change (one row).
     Hold,
+    /// To nobody: those of another statement are the client's.
+    Drop,
 }
 
 /// See [`Expect::Execute`].
@@ -88,6 +103,10 @@ pub enum Complete {
     Tag(&'static str),
     /// Held until [`Expect::EmitHeld`], perhaps under another tag.
     Hold(Option<&'static str>),
+    /// Kept under this number, to be told behind the rows of another statement.
+    Keep(u64),
+    /// The one that was kept; held as by `Hold` if the last is true.
+    Kept(u64, bool),
 }
 
 /// What a command of ours answers.

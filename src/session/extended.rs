@@ -1,6 +1,6 @@
 //! The extended protocol: Parse, Bind, Describe, Execute, Close.
 
-use super::expect::{Complete, Expect, Rows};
+use super::expect::{Complete, Expect, Part, Rows};
 use super::prepared::{Origin, Portal, Prepared, Source, TextEncoding, next_id};
 use super::{Session, Stop};
 use crate::error::{Refusal, SqlState};
@@ -61,6 +61,9 @@ impl Session {
         };
         self.check_runnable(&plan)?;
         let prepared = self.prepare(&plan, encoding, &name, types).await?;
+        if self.skipping {
+            return Ok(());
+        }
         if matches!(prepared.source, Source::Parse { .. }) {
             self.write_parse(&prepared, Some(name.clone()))?;
         } else {
@@ -70,8 +73,9 @@ impl Session {
         Ok(())
     }
 
-    /// A plan as a statement that can be prepared on any upstream.
-    async fn prepare(
+    /// A plan as a statement that can be prepared on any upstream. What was planned before may have failed on
+    /// the way.
+    pub(super) async fn prepare(
         &mut self,
         plan: &Arc<Plan>,
         encoding: TextEncoding,
@@ -82,21 +86,33 @@ impl Session {
             plan.action,
             Action::Forward(_) | Action::Advisory(_) | Action::NotifyCall
         );
+        let asked = plan;
+        let mut redirected = None;
         if sent {
-            self.enter(plan).await?;
+            self.enter(asked).await?;
+            redirected = self.redirect(asked).await?;
         }
+        let plan = redirected.as_ref().map_or(asked, |other| &other.plan);
         let (edits, now) = self.session_edits(plan)?;
         let (source, sendable) = match plan.sendable(edits) {
             Some(sendable) => {
                 let text = encoding
                     .client_text(sendable.text())
                     .ok_or_else(super::simple::not_sendable)?;
-                (Source::Parse { text, types }, sendable)
+                let source = Source::Parse {
+                    text,
+                    types,
+                    encoding,
+                };
+                (source, sendable)
             }
             None => {
                 return Ok(Arc::new(Prepared {
                     id: next_id(),
+                    asked: asked.clone(),
                     plan: plan.clone(),
+                    redirected: None,
+                    returning: None,
                     upstream: Bytes::new(),
                     now: false,
                     makes: None,
@@ -106,6 +122,7 @@ impl Session {
             }
         };
         let makes = self.prepared_name.take();
+        let returning = self.behind(plan, redirected.as_ref(), encoding, !name.is_empty())?;
         let upstream = if name.is_empty() {
             Bytes::new()
         } else {
@@ -113,7 +130,10 @@ impl Session {
         };
         Ok(Arc::new(Prepared {
             id: next_id(),
+            asked: asked.clone(),
             plan: plan.clone(),
+            redirected: redirected.clone(),
+            returning,
             upstream,
             now,
             makes,
@@ -121,16 +141,19 @@ impl Session {
             origin: Some(Arc::new(Origin {
                 sendable,
                 offset: 0,
+                asked: asked.clone(),
+                redirected,
+                behind: false,
             })),
         }))
     }
 
-    fn write_parse(
+    pub(super) fn write_parse(
         &mut self,
         prepared: &Arc<Prepared>,
         registers: Option<Bytes>,
     ) -> Result<(), Stop> {
-        let Source::Parse { text, types } = &prepared.source else {
+        let Source::Parse { text, types, .. } = &prepared.source else {
             return Ok(());
         };
         self.push_origin(prepared.origin.clone());
@@ -151,7 +174,7 @@ impl Session {
 
     async fn bind(&mut self, name: Bytes, statement: &Bytes, tail: Bytes) -> Result<(), Stop> {
         self.bound = true;
-        let prepared = self.find_statement(statement)?;
+        let mut prepared = self.find_statement(statement)?;
         let taken = self.portals.contains_key(&name) || self.portal_named(&name).is_some();
         if !name.is_empty() && taken {
             let name = String::from_utf8_lossy(&name);
@@ -171,6 +194,7 @@ impl Session {
             prepared: prepared.clone(),
             tail,
             upstream: Bytes::new(),
+            rows: None,
             number,
         };
         if matches!(prepared.source, Source::Emulated) {
@@ -187,12 +211,18 @@ impl Session {
             return Ok(());
         }
         self.enter(&prepared.plan).await?;
+        prepared = self.up_to_date(prepared, statement).await?;
+        if self.skipping {
+            return Ok(());
+        }
+        portal.prepared = prepared.clone();
         self.push_origin(prepared.origin.clone());
         self.ensure_executable(&prepared)?;
         if let Some(mut forward) = self.effective_forward(&prepared.plan) {
             forward.now |= prepared.now;
             self.before(&forward)?;
         }
+        self.split_rows(&mut portal)?;
         // Commands of ours may have taken the unnamed statement.
         self.ensure_prepared(&prepared)?;
         if !runs_at_once(&name, &self.pending) {
@@ -211,7 +241,9 @@ impl Session {
             self.push_advance();
         }
         if let Some(old) = self.portals.insert(name, portal) {
-            self.close_upstream_portal(&old.upstream)?;
+            for upstream in old.upstream_names() {
+                self.close_upstream_portal(upstream)?;
+            }
         }
         Ok(())
     }
@@ -224,14 +256,29 @@ impl Session {
             return Ok(());
         }
         self.enter(&prepared.plan).await?;
+        let prepared = self.up_to_date(prepared, name).await?;
+        if self.skipping {
+            return Ok(());
+        }
+        match &prepared.returning {
+            None => self.describe_prepared(&prepared, Part::All),
+            Some(behind) => {
+                self.describe_prepared(&prepared, Part::Parameters)?;
+                self.describe_prepared(behind, Part::Columns)
+            }
+        }
+    }
+
+    fn describe_prepared(&mut self, prepared: &Arc<Prepared>, part: Part) -> Result<(), Stop> {
         self.push_origin(prepared.origin.clone());
-        self.ensure_prepared(&prepared)?;
+        self.ensure_prepared(prepared)?;
         self.world()?
             .link
             .describe(Target::Statement, &prepared.upstream);
         self.queue.push_back(Expect::Describe {
             no_data: true,
             late: false,
+            part,
         });
         Ok(())
     }
@@ -244,6 +291,9 @@ impl Session {
             return Ok(());
         }
         self.enter(&portal.prepared.plan).await?;
+        if portal.rows.is_some() {
+            return self.describe_rows_behind(&portal);
+        }
         self.push_origin(portal.prepared.origin.clone());
         self.world()?
             .link
@@ -251,6 +301,7 @@ impl Session {
         self.queue.push_back(Expect::Describe {
             no_data: true,
             late: false,
+            part: Part::All,
         });
         Ok(())
     }
@@ -273,7 +324,11 @@ impl Session {
                     &portal.prepared.source,
                     &portal.prepared.origin,
                 ) {
-                    self.register_sql_prepare(&plan, upstream.clone(), text, origin)?;
+                    let behind = portal.prepared.returning.as_ref();
+                    self.register_sql_prepare(&plan, upstream.clone(), text, origin, behind)?;
+                }
+                if portal.rows.is_some() {
+                    return self.execute_with_rows_behind(name, portal, max_rows).await;
                 }
                 self.push_origin(portal.prepared.origin.clone());
                 self.world()?.link.execute(&portal.upstream, max_rows);
@@ -333,7 +388,9 @@ impl Session {
             }
             Target::Portal => {
                 if let Some(portal) = self.portals.remove(name) {
-                    self.close_upstream_portal(&portal.upstream)?;
+                    for upstream in portal.upstream_names() {
+                        self.close_upstream_portal(upstream)?;
+                    }
                 } else if let Some(cursor) = self.portal_named(name) {
                     self.take_floor(false).await?;
                     self.close_upstream_portal(&cursor.into())?;
@@ -354,15 +411,17 @@ impl Session {
             return Ok(());
         }
         self.take_floor(true).await?;
-        let link = &mut self.world()?.link;
-        if link.prepared.remove(&prepared.id) {
-            link.close_named(Target::Statement, &prepared.upstream);
-            self.queue.push_back(Expect::Close { forward: false });
+        for prepared in prepared.with_behind() {
+            let link = &mut self.world()?.link;
+            if link.prepared.remove(&prepared.id) {
+                link.close_named(Target::Statement, &prepared.upstream);
+                self.queue.push_back(Expect::Close { forward: false });
+            }
         }
         Ok(())
     }
 
-    fn close_upstream_portal(&mut self, upstream: &Bytes) -> Result<(), Stop> {
+    pub(super) fn close_upstream_portal(&mut self, upstream: &Bytes) -> Result<(), Stop> {
         if !upstream.is_empty() && self.floor.is_some() {
             self.world()?.link.close_named(Target::Portal, upstream);
             self.queue.push_back(Expect::Close { forward: false });
@@ -390,9 +449,13 @@ impl Session {
             return Ok(portal.clone());
         }
         if let Some(upstream) = self.portal_named(name) {
+            let plan = self.context.plans.plan("SELECT");
             let prepared = Prepared {
                 id: next_id(),
-                plan: self.context.plans.plan("SELECT"),
+                asked: plan.clone(),
+                plan,
+                redirected: None,
+                returning: None,
                 upstream: Bytes::new(),
                 now: false,
                 makes: None,
@@ -403,6 +466,7 @@ impl Session {
                 prepared: Arc::new(prepared),
                 tail: Bytes::new(),
                 upstream: upstream.into(),
+                rows: None,
                 number: 0,
             });
         }

@@ -124,6 +124,7 @@ impl Session {
             pending: VecDeque::new(),
             origin: None,
             held: Default::default(),
+            kept: HashMap::new(),
             described: Default::default(),
             open_portal: false,
             captured: None,
@@ -325,7 +326,7 @@ impl Session {
         let ops = world.machine.rollback(id);
         world.catalog.rolled_back();
         let lost = world.machine.take_lost();
-        for prepared in &named {
+        for prepared in named.iter().flat_map(|named| named.with_behind()) {
             if world.link.prepared.remove(&prepared.id) {
                 world
                     .link

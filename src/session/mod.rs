@@ -18,8 +18,11 @@ mod exchange;
 mod expect;
 mod extended;
 mod leave;
+mod masked_errors;
 mod prepared;
+mod redirect;
 mod reported;
+mod returning;
 mod shared;
 mod simple;
 mod statement;
@@ -114,6 +117,8 @@ struct Session {
     origin: Option<Arc<Origin>>,
     /// A CommandComplete or row that was held back.
     held: BytesMut,
+    /// Tags of statements whose rows come from another one, by the number of the portal.
+    kept: HashMap<u64, Bytes>,
     /// A RowDescription that waits for the first row.
     described: BytesMut,
     /// The unnamed portal holds a finished query, and with it a snapshot.

@@ -1,6 +1,6 @@
 //! Prepared statements and portals as the client names them, and under which names the upstream has them.
 
-use crate::plan::{Plan, Sendable};
+use crate::plan::{Plan, Redirected, Sendable};
 use crate::upstream::text::ClientText;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -12,8 +12,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct Prepared {
     /// Unique in the process.
     pub id: u64,
-    /// What it is.
+    /// As the client wrote it.
+    pub asked: Arc<Plan>,
+    /// What runs: what the client wrote, or what that was redirected to.
     pub plan: Arc<Plan>,
+    /// The redirect, if there is one.
+    pub redirected: Option<Arc<Redirected>>,
+    /// The statement that is sent behind it, and whose rows are the client's.
+    pub returning: Option<Arc<Prepared>>,
     /// The upstream's name for it; empty for the unnamed statement.
     pub upstream: Bytes,
     /// It reads the time, by a default that was written into it.
@@ -26,6 +32,13 @@ pub struct Prepared {
     pub origin: Option<Arc<Origin>>,
 }
 
+impl Prepared {
+    /// This one, and the one that is sent behind it.
+    pub fn with_behind(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(self.returning.as_deref())
+    }
+}
+
 /// How a statement is prepared on an upstream.
 #[derive(Debug)]
 pub enum Source {
@@ -35,6 +48,8 @@ pub enum Source {
         text: ClientText,
         /// A Parse's tail.
         types: Bytes,
+        /// How the client's text was read.
+        encoding: TextEncoding,
     },
     /// By an SQL PREPARE.
     Sql(ClientText),
@@ -51,6 +66,12 @@ pub struct Origin {
     pub sendable: Sendable,
     /// Characters of the client's message before this statement.
     pub offset: usize,
+    /// The statement as the client wrote it.
+    pub asked: Arc<Plan>,
+    /// What it was redirected to, if it was.
+    pub redirected: Option<Arc<Redirected>>,
+    /// This is the statement behind it: no place in it is one in the client's text.
+    pub behind: bool,
 }
 
 /// A portal that the client bound.
@@ -62,8 +83,21 @@ pub struct Portal {
     pub tail: Bytes,
     /// The upstream's name for it; empty for the unnamed portal.
     pub upstream: Bytes,
+    /// The formats of the result, as a Bind's tail, and the upstream's name of the portal that gives the rows
+    /// once it runs: of a statement whose rows come from another one.
+    pub rows: Option<(Bytes, Bytes)>,
     /// Portals that were made after a savepoint end when that is rolled back to.
     pub number: u64,
+}
+
+impl Portal {
+    /// The upstream's names for it that are not the unnamed portal's.
+    pub fn upstream_names(&self) -> impl Iterator<Item = &Bytes> {
+        let rows = self.rows.as_ref().map(|(_, upstream)| upstream);
+        std::iter::once(&self.upstream)
+            .chain(rows)
+            .filter(|name| !name.is_empty())
+    }
 }
 
 /// The next statement's number.

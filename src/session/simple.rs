@@ -1,6 +1,6 @@
 //! The simple protocol: a Query of any number of statements, each sent upstream by the extended protocol.
 
-use super::expect::Expect;
+use super::expect::{Expect, Part};
 use super::prepared::{Origin, Prepared, Source, TextEncoding, next_id};
 use super::{Session, Stop};
 use crate::error::{Refusal, SqlState};
@@ -96,6 +96,12 @@ impl Session {
         is_last: bool,
     ) -> Result<(), Stop> {
         self.enter(plan).await?;
+        let asked = plan;
+        let redirected = self.redirect(asked).await?;
+        if self.skipping {
+            return Ok(());
+        }
+        let plan = redirected.as_ref().map_or(asked, |other| &other.plan);
         let (edits, now) = self.session_edits(plan)?;
         let Some(sendable) = plan.sendable(edits) else {
             return Ok(());
@@ -103,14 +109,29 @@ impl Session {
         let sent = encoding
             .client_text(sendable.text())
             .ok_or_else(not_sendable)?;
-        let origin = Arc::new(Origin { sendable, offset });
+        let behind = self.behind(plan, redirected.as_ref(), encoding, false)?;
+        let origin = Arc::new(Origin {
+            sendable,
+            offset,
+            asked: asked.clone(),
+            redirected: redirected.clone(),
+            behind: false,
+        });
         if let Some(upstream) = self.prepared_name.take() {
-            self.register_sql_prepare(plan, upstream, &sent, &origin)?;
+            self.register_sql_prepare(plan, upstream, &sent, &origin, behind.as_ref())?;
         }
         self.ensure_executed(plan)?;
         if let Some(mut forward) = self.effective_forward(plan) {
             forward.now |= now;
             self.before(&forward)?;
+        }
+        let hold = is_last && self.plan_view().block.is_none();
+        if let Some(behind) =
+            behind.filter(|_| !matches!(plan.statement.kind, Kind::Prepare { .. }))
+        {
+            return self
+                .run_with_rows_behind(plan, &sent, origin, &behind, hold)
+                .await;
         }
         self.push_origin(Some(origin));
         let link = &mut self.world()?.link;
@@ -135,8 +156,8 @@ impl Session {
         self.queue.push_back(Expect::Describe {
             no_data: false,
             late,
+            part: Part::All,
         });
-        let hold = is_last && self.plan_view().block.is_none();
         self.finish_execute(plan, hold).await
     }
 
@@ -147,6 +168,7 @@ impl Session {
         upstream: Bytes,
         sent: &ClientText,
         origin: &Arc<Origin>,
+        behind: Option<&Arc<Prepared>>,
     ) -> Result<(), Stop> {
         let Kind::Prepare { name, .. } = &plan.statement.kind else {
             return Ok(());
@@ -164,7 +186,10 @@ impl Session {
         }
         let prepared = Prepared {
             id,
+            asked: origin.asked.clone(),
             plan: plan.clone(),
+            redirected: origin.redirected.clone(),
+            returning: behind.cloned(),
             upstream,
             now: false,
             makes: None,

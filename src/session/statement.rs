@@ -271,7 +271,7 @@ impl Session {
         let world = self.world()?;
         match &prepared.source {
             Source::Emulated | Source::Cursor => {}
-            Source::Parse { text, types } if prepared.upstream.is_empty() => {
+            Source::Parse { text, types, .. } if prepared.upstream.is_empty() => {
                 if world.link.unnamed != Some(id) {
                     world.link.unnamed = Some(id);
                     world.link.parse(b"", text, types);
@@ -282,7 +282,7 @@ impl Session {
                     });
                 }
             }
-            Source::Parse { text, types } => {
+            Source::Parse { text, types, .. } => {
                 if world.link.prepared.insert(id) {
                     world.link.parse(&prepared.upstream, text, types);
                     self.queue.push_back(Expect::Parse {

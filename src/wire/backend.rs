@@ -216,6 +216,11 @@ impl Fields {
         );
     }
 
+    /// Takes a field away.
+    pub fn remove(&mut self, code: u8) {
+        self.0.retain(|(c, _)| *c != code);
+    }
+
     /// Applies `change` to each field that people read (message, detail, hint, context).
     pub fn for_each_text(&mut self, change: impl Fn(&[u8]) -> Option<Vec<u8>>) {
         for (code, value) in &mut self.0 {

@@ -205,6 +205,23 @@ pub fn bind_values(tail: &[u8]) -> Option<u16> {
     Some(u16::from_be_bytes(*values))
 }
 
+/// A Bind's tail cut in two, each a tail of its own: the parameters with all results as text, and the formats of
+/// the results without parameters. None for a malformed one.
+pub fn split_bind(tail: &[u8]) -> Option<(Bytes, Bytes)> {
+    let (formats, _) = tail.split_first_chunk::<2>()?;
+    let mut at = 2 + usize::from(u16::from_be_bytes(*formats)) * 2;
+    let values = bind_values(tail)?;
+    at += 2;
+    for _ in 0..values {
+        let (length, _) = tail.get(at..)?.split_first_chunk::<4>()?;
+        at += 4 + usize::try_from(i32::from_be_bytes(*length)).unwrap_or(0);
+    }
+    let (parameters, results) = tail.split_at_checked(at)?;
+    let one = [parameters, &[0, 0]].concat();
+    let other = [&[0, 0, 0, 0], results].concat();
+    Some((one.into(), other.into()))
+}
+
 /// A Bind's tail without parameters and with all results as text.
 pub const NO_PARAMETERS: &[u8] = &[0, 0, 0, 0, 0, 0];
 /// A Parse's tail that leaves all parameter types to the server.

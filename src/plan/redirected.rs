@@ -1,0 +1,96 @@
+//! A statement on masked relations as it is sent: redirected once per text and meaning of names, then kept
+//! beside its plan.
+
+use super::redirect::{Blocked, TOKEN, redirect};
+use super::{Plan, Rewritten};
+use crate::catalog::Masked;
+use crate::sql::edit::Edits;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Meanings of names for which a plan's redirect is kept: search paths, catalogs of several upstreams.
+const KEPT: usize = 4;
+
+/// The setting that `devinprod.remember` and `devinprod.take` are given as their token: a new one for each
+/// statement that runs.
+pub const RETURNING: &str = "devinprod.returning";
+
+/// What runs in place of a statement that names masked relations.
+#[derive(Debug)]
+pub struct Redirected {
+    /// The statement itself, planned like any other.
+    pub plan: Arc<Plan>,
+    /// What is sent behind it: its rows and their description are the client's.
+    pub returning: Option<Arc<Plan>>,
+    /// Why it will be refused, if that can be told.
+    pub blocked: Option<Blocked>,
+}
+
+/// The redirects of one plan, by what names meant when they were made.
+#[derive(Debug, Default)]
+pub(super) struct Redirects(Mutex<Vec<Known>>);
+
+/// None: nothing of it is masked.
+type Known = (Arc<Masked>, Option<Arc<Redirected>>);
+
+impl Plan {
+    /// What is sent instead to a client for whom names mean this; None if nothing of it is masked. Equal
+    /// meanings should be the same Arc: they are told apart by it.
+    pub fn redirected(&self, masked: &Arc<Masked>) -> Option<Arc<Redirected>> {
+        let lock = || {
+            self.redirects
+                .0
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+        };
+        let known = |known: &&Known| Arc::ptr_eq(&known.0, masked);
+        if let Some((_, redirected)) = lock().iter().find(known) {
+            return redirected.clone();
+        }
+        let redirected = self.redirect(masked).map(Arc::new);
+        let mut redirects = lock();
+        if redirects.len() >= KEPT {
+            redirects.remove(0);
+        }
+        redirects.push((masked.clone(), redirected.clone()));
+        redirected
+    }
+
+    fn redirect(&self, masked: &Masked) -> Option<Redirected> {
+        let redirect = redirect(&self.text, &self.statement, masked);
+        if redirect.edits.is_empty() && redirect.blocked.is_none() {
+            return None;
+        }
+        let token = |text: &str| {
+            text.replace(
+                &format!("'{TOKEN}'"),
+                &format!("pg_catalog.current_setting('{RETURNING}')"),
+            )
+        };
+        let mut edits = Edits::default();
+        for mut edit in redirect.edits {
+            edit.text = token(&edit.text);
+            // Half a redirect could mean something else: all of it, or none.
+            if edits.add(edit).is_err() {
+                tracing::warn!("the edits of a redirect overlap; the statement is sent as it is");
+                return None;
+            }
+        }
+        let rewritten = edits.apply(&self.text).ok()?;
+        let plan = Self::rewritten(rewritten);
+        let returning = redirect
+            .returning
+            .map(|returning| Arc::new(Self::new(&token(&returning.query))));
+        Some(Redirected {
+            plan: Arc::new(plan),
+            returning,
+            blocked: redirect.blocked,
+        })
+    }
+
+    fn rewritten(rewritten: Rewritten) -> Self {
+        Self {
+            back: Some(Arc::new(rewritten.clone())),
+            ..Self::new(&rewritten.text)
+        }
+    }
+}
