@@ -93,21 +93,10 @@ pub struct Upstream {
     pub developers: BTreeSet<String>,
     /// Whom a refused developer should ask.
     pub contact: Option<String>,
-    /// Who sees what there, if that was written down. What the database itself shows hangs on its seal alone;
-    /// this says whose sandbox belongs to which set of exceptions.
+    /// Who sees what there, if that was written down. What the database itself shows hangs on its seal alone.
     pub policy: Option<Arc<Policy>>,
-}
-
-impl Upstream {
-    /// The set of exceptions that sandboxes of `developer` belong to, if there is one.
-    pub fn set_of(&self, developer: &Developer) -> Option<&str> {
-        // Two sets are refused when the configuration is read; if ever, none is the safe answer.
-        let policy = self.policy.as_ref()?;
-        policy
-            .set_of(&developer.name, &developer.groups)
-            .ok()
-            .flatten()
-    }
+    /// The policy's sets of exceptions by developer; who has none is not here.
+    pub sets: BTreeMap<String, String>,
 }
 
 /// Somebody who may connect.

@@ -41,8 +41,8 @@ pub struct Blocking {
 /// What the registry needs of an upstream.
 #[async_trait]
 pub trait Opener: Send + Sync + std::fmt::Debug {
-    /// A new connection, as a developer role of its own where the upstream is sealed.
-    async fn open(&self) -> Result<Opened, Refusal>;
+    /// A new connection for a sandbox of `developer`, as a developer role of its own where the upstream is sealed.
+    async fn open(&self, developer: &str) -> Result<Opened, Refusal>;
     /// The limits of its sandboxes.
     fn settings(&self) -> SandboxSettings;
     /// Sends a cancel request for the backend and waits until the server has taken it.
@@ -310,7 +310,7 @@ async fn begin(key: &Key, opener: &dyn Opener) -> Result<Arc<Sandbox>, Refusal> 
         parameters,
         lease,
         version,
-    } = opener.open().await?;
+    } = opener.open(&key.developer).await?;
     let settings = opener.settings();
     let failed = |what: String| {
         Refusal::error(

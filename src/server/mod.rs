@@ -10,6 +10,7 @@ use crate::audit::{EndReason, Event, EventKind, Events};
 use crate::config::Config;
 use crate::error::Refusal;
 use crate::plan::PlanCache;
+use crate::sandbox::data::Key;
 use crate::sandbox::registry::{Access, Opener, Registry};
 use crate::session::Context;
 use crate::wire::verifier::MockSecret;
@@ -94,6 +95,7 @@ impl Server {
     /// developers who lost their access end.
     pub fn reload(&self, config: Config) {
         let shared = &self.shared;
+        let before = shared.config();
         *shared
             .config
             .write()
@@ -101,10 +103,16 @@ impl Server {
         shared.set_upstreams();
         let config = shared.config();
         for sandbox in shared.context.registry.all() {
-            if config
-                .upstream_for(&sandbox.key.developer, &sandbox.key.upstream)
-                .is_err()
-            {
+            let Key {
+                developer,
+                upstream,
+                ..
+            } = &sandbox.key;
+            let set_before = set_of(&before, developer, upstream);
+            // Who sees more from now on does so in their next sandbox.
+            let sees_less =
+                set_before.is_some() && set_before != set_of(&config, developer, upstream);
+            if sees_less || config.upstream_for(developer, upstream).is_err() {
                 shared
                     .context
                     .registry
@@ -283,6 +291,11 @@ impl Shared {
             }
         }
     }
+}
+
+/// The set of exceptions that applies to a developer on an upstream.
+fn set_of<'a>(config: &'a Config, developer: &str, upstream: &str) -> Option<&'a String> {
+    config.upstreams.get(upstream)?.sets.get(developer)
 }
 
 async fn sweep(shared: Arc<Shared>) {

@@ -59,6 +59,7 @@ impl UpstreamOpener {
             && self.upstream.isolation == upstream.isolation
             && self.upstream.names == upstream.names
             && self.upstream.sandbox == upstream.sandbox
+            && self.upstream.sets == upstream.sets
     }
 
     /// Whether the seal that should be there is there, and whole.
@@ -195,7 +196,7 @@ fn is_lost(error: &tokio_postgres::Error) -> bool {
 
 #[async_trait]
 impl Opener for UpstreamOpener {
-    async fn open(&self) -> Result<Opened, Refusal> {
+    async fn open(&self, developer: &str) -> Result<Opened, Refusal> {
         let address = &self.upstream.address;
         let (flavor, user, password) = match self.upstream.isolation {
             // A hot standby cannot lease: that is a write. Its url names a member of the readers' group.
@@ -210,6 +211,8 @@ impl Opener for UpstreamOpener {
             Isolation::Sandbox(Seal::Sealed) | Isolation::ReadOnly(Seal::Sealed) => {
                 self.check_seal().await?;
                 let keeper = self.keeper().await?;
+                let set = self.upstream.sets.get(developer);
+                tracing::debug!(developer, set, "leases a developer role");
                 let lease = self
                     .in_time(seal::lease(&keeper))
                     .await?

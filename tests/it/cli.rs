@@ -91,7 +91,7 @@ fn config_check_underlines_every_problem() {
       |             ^^^^^^
     hint: `none` is for the stages local and test; use `sandbox` or `read_only`
 
-    devinprod.toml:8:1: unknown setting `wait`, expected one of `name`, `url`, `url_env`, `url_file`, `stage`, `isolation`, `sealed`, `role_prefix`, `developers`, `contact`, `sandbox`
+    devinprod.toml:8:1: unknown setting `wait`, expected one of `name`, `url`, `url_env`, `url_file`, `stage`, `isolation`, `sealed`, `role_prefix`, `developers`, `contact`, `policy`, `sandbox`
       |
     8 | wait = "1s"
       | ^^^^

@@ -17,7 +17,6 @@ impl Check<'_> {
     pub(super) fn policy(
         &mut self,
         raw: &RawUpstream,
-        granted: &BTreeSet<String>,
         developers: &BTreeMap<String, Developer>,
     ) -> Option<Arc<Policy>> {
         let files = raw.policy.as_ref()?;
@@ -47,30 +46,36 @@ impl Check<'_> {
             self.problems
                 .push(Problem::at(span.clone(), message).hint(hint));
         }
-        self.one_set_each(&span, &policy, granted, developers);
         self.known_people(&span, &policy, developers);
         Some(Arc::new(policy))
     }
 
-    /// A sandbox runs as one role, which belongs to one set.
-    fn one_set_each(
+    /// The sets of those who may use the upstream: one each, since a sandbox runs as one role.
+    pub(super) fn sets(
         &mut self,
-        span: &Range<usize>,
+        span: Range<usize>,
         policy: &Policy,
         granted: &BTreeSet<String>,
         developers: &BTreeMap<String, Developer>,
-    ) {
+    ) -> BTreeMap<String, String> {
+        let mut sets = BTreeMap::new();
         for developer in granted.iter().filter_map(|name| developers.get(name)) {
-            if let Err(ambiguous) = policy.set_of(&developer.name, &developer.groups) {
-                let message = format!("developer \"{}\": {ambiguous}", developer.name);
-                let hint = format!(
-                    "a sandbox belongs to one set: make one that names \"{}\" in `who` and has the columns of both",
-                    developer.name
-                );
-                self.problems
-                    .push(Problem::at(span.clone(), message).hint(hint));
+            match policy.set_of(&developer.name, &developer.groups) {
+                Ok(set) => {
+                    sets.extend(set.map(|set| (developer.name.clone(), set.to_owned())));
+                }
+                Err(ambiguous) => {
+                    let message = format!("developer \"{}\": {ambiguous}", developer.name);
+                    let hint = format!(
+                        "a sandbox belongs to one set: make one that names \"{}\" in `who` and has the columns of both",
+                        developer.name
+                    );
+                    self.problems
+                        .push(Problem::at(span.clone(), message).hint(hint));
+                }
             }
         }
+        sets
     }
 
     /// An exception for nobody opens nothing, so this is only a warning.

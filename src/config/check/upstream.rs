@@ -65,7 +65,11 @@ impl Check<'_> {
         let names = self.names(raw.role_prefix.as_ref());
         let sandbox = self.sandbox(&raw.sandbox, defaults.clone());
         let granted = self.grants(&raw, developers);
-        let policy = self.policy(&raw, &granted, developers);
+        let policy = self.policy(&raw, developers);
+        let sets = match (&policy, &raw.policy) {
+            (Some(policy), Some(at)) => self.sets(at.span(), policy, &granted, developers),
+            _ => BTreeMap::new(),
+        };
         Some(Upstream {
             name: name?,
             address: address?,
@@ -76,6 +80,7 @@ impl Check<'_> {
             developers: granted,
             contact: raw.contact.or_else(|| contact.map(str::to_owned)),
             policy,
+            sets,
         })
     }
 
