@@ -7,6 +7,7 @@
 -- fooled into silence closes a cell and never opens one.
 --
 -- Notes are rows of the sandbox's own transaction: they go when its writes go, and nobody else sees them.
+-- So these tables look empty to the planner: where they are read, a scan of all of it is ruled out.
 
 CREATE TABLE IF NOT EXISTS devinprod.written (
     relation oid NOT NULL,
@@ -85,35 +86,30 @@ COMMENT ON FUNCTION devinprod.ours(xid) IS
 
 CREATE OR REPLACE FUNCTION devinprod.is_real(writer xid, relation oid, version tid, field text) RETURNS boolean
     LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    SET enable_seqscan = off
 AS $is_real$
+DECLARE
+    answer pg_catalog.bool;
 BEGIN
-    RETURN coalesce(
-        (SELECT is_real.field = ANY (w.kept) FROM devinprod.written w
-         WHERE w.relation = is_real.relation AND w.version = is_real.version
-            AND w.storage = pg_catalog.pg_relation_filenode(is_real.relation)),
-        NOT devinprod.ours(is_real.writer));
+    SELECT CASE WHEN is_real.field = ANY (w.kept) THEN true WHEN is_real.field = ANY (w.own) THEN false END
+    INTO answer
+    FROM devinprod.written w
+    WHERE w.relation = is_real.relation AND w.version = is_real.version
+        AND w.storage = pg_catalog.pg_relation_filenode(is_real.relation);
+    IF FOUND THEN
+        RETURN answer;
+    ELSIF devinprod.ours(is_real.writer) THEN
+        RETURN NULL;
+    END IF;
+    RETURN true;
 END
 $is_real$;
 COMMENT ON FUNCTION devinprod.is_real(xid, oid, tid, text) IS
-    'Whether a cell holds what was there before the sandbox, so that its mask may be shown.';
+    'Whether a cell holds what was there before the sandbox, so that its mask may be shown. False: its developer '
+    'wrote it. NULL: neither is sure.';
 
-CREATE OR REPLACE FUNCTION devinprod.is_own(relation oid, version tid, field text) RETURNS boolean
-    LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $is_own$
-BEGIN
-    RETURN EXISTS (SELECT FROM devinprod.written w
-        WHERE w.relation = is_own.relation AND w.version = is_own.version
-            AND w.storage = pg_catalog.pg_relation_filenode(is_own.relation)
-            AND is_own.field = ANY (w.own));
-END
-$is_own$;
-COMMENT ON FUNCTION devinprod.is_own(oid, tid, text) IS
-    'Whether this sandbox''s developer wrote the value of a cell.';
-
-REVOKE ALL ON FUNCTION devinprod.ours(xid), devinprod.is_real(xid, oid, tid, text),
-    devinprod.is_own(oid, tid, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION devinprod.ours(xid), devinprod.is_real(xid, oid, tid, text),
-    devinprod.is_own(oid, tid, text) TO @readers@;
+REVOKE ALL ON FUNCTION devinprod.ours(xid), devinprod.is_real(xid, oid, tid, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION devinprod.ours(xid), devinprod.is_real(xid, oid, tid, text) TO @readers@;
 
 CREATE OR REPLACE FUNCTION devinprod.plainly(trace text) RETURNS boolean
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -136,6 +132,7 @@ COMMENT ON FUNCTION devinprod.plainly(text) IS
 
 CREATE OR REPLACE FUNCTION devinprod.noted_insert() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    SET enable_seqscan = off
 AS $noted_insert$
 DECLARE
     written pg_catalog.text[] := TG_ARGV[0];
@@ -166,6 +163,7 @@ COMMENT ON FUNCTION devinprod.noted_assignment() IS 'Trigger: an UPDATE names a 
 
 CREATE OR REPLACE FUNCTION devinprod.noted_departure() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    SET enable_seqscan = off
 AS $noted_departure$
 BEGIN
     IF TG_LEVEL = 'ROW' THEN
@@ -197,6 +195,7 @@ COMMENT ON FUNCTION devinprod.remember(text, oid, tid) IS
 
 CREATE OR REPLACE FUNCTION devinprod.take(token text) RETURNS TABLE (n int8, tableoid oid, ctid tid)
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    SET enable_seqscan = off
 AS $take$
 BEGIN
     RETURN QUERY DELETE FROM devinprod.remembered r WHERE r.token = take.token
