@@ -1,6 +1,8 @@
-//! `devinprod setup`: seals a database against commits, or takes the seal away.
+//! `devinprod setup`: seals a database against commits and, with a policy, sensitive columns against being read; or takes
+//! the seal away.
 
 use std::io::{self, BufRead, IsTerminal};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
@@ -10,6 +12,7 @@ use rand::distr::{Alphanumeric, SampleString};
 use tokio_postgres::Client;
 
 use super::print;
+use crate::policy::Policy;
 use crate::seal::{self, Finding, Names, SealOptions, SealPlan, Survey};
 use crate::upstream::address::Address;
 use crate::upstream::admin::admin;
@@ -34,9 +37,16 @@ pub(super) struct SetupArgs {
     /// Take the seal away, and give PUBLIC back what it lost
     #[arg(long)]
     remove: bool,
+    /// A file of the policy that says what developers may see; may be given repeatedly. Without one, what they may read
+    /// stays as it is
+    #[arg(long, value_name = "FILE", conflicts_with = "remove")]
+    policy: Vec<PathBuf>,
     /// How many sandboxes may run at once: each needs a pair of roles
     #[arg(long, value_name = "N", default_value_t = 16)]
     pairs: u16,
+    /// How many sandboxes may run at once for each of the policy's sets of exceptions
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    exception_pairs: u16,
     /// Do not ask before changing the database
     #[arg(long)]
     yes: bool,
@@ -77,11 +87,14 @@ async fn seal(
     address: &Address,
 ) -> anyhow::Result<ExitCode> {
     let password = ProxyPassword::choose(args, survey, &names)?;
+    let policy = policy(&args.policy)?;
     let options = SealOptions {
         pairs: args.pairs,
         proxy_verifier: password.verifier(),
         allowed_functions: args.allow_function.clone(),
         names,
+        policy,
+        exception_pairs: args.exception_pairs,
     };
     let plan = seal::plan(survey, &options)?;
     if !agreed(args, &plan, survey, "seal")? {
@@ -89,10 +102,29 @@ async fn seal(
     }
     if !args.print {
         seal::apply(client, &plan).await?;
-        print::note(format!("{} is sealed against commits", survey.database));
+        print::note(match &options.policy {
+            Some(policy) => format!(
+                "{} is sealed: nothing can be committed, and developers read what the policy {} opens",
+                survey.database,
+                policy.version()
+            ),
+            None => format!("{} is sealed against commits", survey.database),
+        });
     }
     password.tell(address, &options.names);
     Ok(ExitCode::SUCCESS)
+}
+
+/// Reads the policy's files, if any were named, and says what is doubtful about them.
+fn policy(files: &[PathBuf]) -> anyhow::Result<Option<Policy>> {
+    if files.is_empty() {
+        return Ok(None);
+    }
+    let loaded = Policy::load(files).map_err(|wrong| anyhow::anyhow!("{wrong}"))?;
+    for warning in &loaded.warnings {
+        print::note(warning.to_string());
+    }
+    Ok(Some(loaded.policy))
 }
 
 async fn remove(

@@ -23,8 +23,16 @@ pub(super) struct Closing {
 /// Takes from PUBLIC what would let an unarmed developer role write.
 pub(super) fn close(survey: &Survey, options: &SealOptions) -> Closing {
     let mut closing = Closing::default();
-    let (ours, beyond): (Vec<&PublicGrant>, Vec<&PublicGrant>) =
-        survey.public.iter().partition(|grant| grant.manageable);
+    // With a policy nobody reads by being anybody. What cannot be taken is judged column by column.
+    let reads = survey
+        .public_reads
+        .iter()
+        .filter(|grant| options.policy.is_some() && grant.manageable);
+    let (ours, beyond): (Vec<&PublicGrant>, Vec<&PublicGrant>) = survey
+        .public
+        .iter()
+        .chain(reads)
+        .partition(|grant| grant.manageable);
     closing.findings = left_open(&beyond);
     let mut rows = Vec::new();
     let mut lines: BTreeMap<(Why, String, String), Vec<&str>> = BTreeMap::new();
@@ -125,7 +133,14 @@ pub(super) fn close_defaults(survey: &Survey) -> Closing {
 
 /// The SECURITY DEFINER functions that armed developer roles may call.
 fn allow(survey: &Survey, options: &SealOptions, closing: &mut Closing) {
-    for wanted in &options.allowed_functions {
+    let by_policy = options
+        .policy
+        .iter()
+        .flat_map(|policy| policy.allowed_functions());
+    let mut all: Vec<&String> = options.allowed_functions.iter().chain(by_policy).collect();
+    all.sort();
+    all.dedup();
+    for wanted in all {
         match survey.definers.iter().find(|definer| definer.identity == *wanted) {
             None => closing.findings.push(Finding::hole(
                 format!("there is no SECURITY DEFINER function {wanted}"),

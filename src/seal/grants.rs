@@ -1,13 +1,21 @@
 //! What developer roles get: to read everything, and to write while armed.
 
-use super::Names;
+use super::SealOptions;
 use super::judge::Finding;
 use super::plan::Step;
-use super::survey::{Relation, RelationKind, Survey};
+use super::survey::{Creator, Relation, RelationKind, Survey};
 
 /// What the two groups get. They are named once per schema, so that the steps stay readable.
-pub(super) fn grants(survey: &Survey, names: &Names, findings: &mut Vec<Finding>) -> Vec<Step> {
+///
+/// Where there is a policy, or was one, reading is the business of [`masks`](super::masks): here only sequences are.
+pub(super) fn grants(
+    survey: &Survey,
+    options: &SealOptions,
+    findings: &mut Vec<Finding>,
+) -> Vec<Step> {
+    let names = &options.names;
     let (readers, writers) = (names.readers(), names.writers());
+    let masked = options.policy.is_some() || survey.masks.has_policy();
     let mut steps = Vec::new();
     if !survey.database_granted {
         let database = &survey.database_identity;
@@ -42,17 +50,22 @@ pub(super) fn grants(survey: &Survey, names: &Names, findings: &mut Vec<Finding>
             .relations
             .iter()
             .filter(|relation| relation.schema == *place)
+            .filter(|relation| !masked || relation.kind == RelationKind::Sequence)
             .collect();
         sql.extend(relation_grants(&inside, place, &readers, &writers));
         findings.extend(out_of_reach(&inside));
         if !sql.is_empty() {
             steps.push(Step::new(
-                format!("Schema {place}: all may be read; written only when armed"),
+                if masked {
+                    format!("Schema {place}: may be used; written to only when armed")
+                } else {
+                    format!("Schema {place}: all may be read; written only when armed")
+                },
                 sql.join("\n"),
             ));
         }
     }
-    steps.extend(default_grants(survey, &readers, &writers, findings));
+    steps.extend(default_grants(survey, &readers, &writers, masked, findings));
     steps
 }
 
@@ -128,27 +141,41 @@ fn default_grants(
     survey: &Survey,
     readers: &str,
     writers: &str,
+    masked: bool,
     findings: &mut Vec<Finding>,
 ) -> Vec<Step> {
     let mut steps = Vec::new();
-    for creator in survey.creators.iter().filter(|creator| !creator.covered) {
-        let role = survey.quoted(&creator.name);
-        if creator.manageable {
-            let sql: Vec<String> = [
+    let lacking = |creator: &&Creator| !creator.covered || (!masked && !creator.read_later);
+    // With a policy, what comes later is closed until somebody opens it.
+    let (tables, later): (&[_], _) = if masked {
+        (&[("INSERT, UPDATE, DELETE ON TABLES", writers)], "written")
+    } else {
+        (
+            &[
                 ("SELECT ON TABLES", readers),
                 ("INSERT, UPDATE, DELETE, REFERENCES ON TABLES", writers),
+            ],
+            "read and written",
+        )
+    };
+    for creator in survey.creators.iter().filter(lacking) {
+        let role = survey.quoted(&creator.name);
+        if creator.manageable {
+            let others = [
                 ("SELECT ON SEQUENCES", readers),
                 ("USAGE ON SEQUENCES", writers),
                 ("USAGE ON SCHEMAS", readers),
                 ("USAGE, CREATE ON SCHEMAS", writers),
-            ]
-            .iter()
-            .map(|(what, group)| {
-                format!("ALTER DEFAULT PRIVILEGES FOR ROLE {role} GRANT {what} TO {group};")
-            })
-            .collect();
+            ];
+            let sql: Vec<String> = tables
+                .iter()
+                .chain(&others)
+                .map(|(what, group)| {
+                    format!("ALTER DEFAULT PRIVILEGES FOR ROLE {role} GRANT {what} TO {group};")
+                })
+                .collect();
             steps.push(Step::new(
-                format!("What {role} makes later is read and written in the same way"),
+                format!("What {role} makes later is {later} in the same way"),
                 sql.join("\n"),
             ));
         } else {

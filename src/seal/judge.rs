@@ -7,7 +7,7 @@ use tokio_postgres::Client;
 
 use super::plan::{definition, expected_functions};
 use super::survey::{Membership, PublicGrant, Survey, Why, collect};
-use super::{Names, SealError, survey};
+use super::{Names, SealError, masks, survey};
 
 /// How much a finding weighs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -86,6 +86,7 @@ pub(super) fn judge(survey: &Survey, names: &Names) -> Vec<Finding> {
     let mut findings = seal_faults(survey, names);
     findings.extend(standing(survey, names));
     findings.extend(left_open(&survey.public.iter().collect::<Vec<_>>()));
+    findings.extend(masks::judge(&survey.masks, names));
     findings.extend(survey.public_defaults.iter().map(|default| {
         Finding::hole(
             format!(
@@ -211,7 +212,7 @@ pub(super) fn seal_faults(survey: &Survey, names: &Names) -> Vec<Finding> {
     if seal.pairs.is_empty() {
         fault("there is no developer role".to_owned());
     }
-    for (reader, writer) in &seal.pairs {
+    for (reader, writer, _) in &seal.pairs {
         let known = names
             .pair_of(reader)
             .is_some_and(|n| names.reader(n) == *reader && names.writer(n) == *writer);
@@ -259,7 +260,11 @@ fn attributes(survey: &Survey, names: &Names, findings: &mut Vec<Finding>) {
 }
 
 fn memberships(survey: &Survey, names: &Names, findings: &mut Vec<Finding>) {
-    let stray = |m: &&Membership| names.is_ours(&m.member) && !expected_membership(m, names);
+    let stray = |m: &&Membership| {
+        names.is_ours(&m.member)
+            && !expected_membership(m, names)
+            && !excepted_membership(m, survey, names)
+    };
     for Membership { role, member, .. } in survey.memberships.iter().filter(stray) {
         findings.push(Finding::hole(
             format!("{member} is a member of {role} and may do what {role} may"),
@@ -295,8 +300,16 @@ fn expected_membership(m: &Membership, names: &Names) -> bool {
     (is_reader(&m.member) && m.role == names.readers())
         || (is_writer(&m.member) && m.role == names.writers())
         || (m.member == names.owner() && is_writer(&m.role))
+        || (m.member == names.viewer() && m.role == names.readers())
         || (m.member == names.warden() && is_reader(&m.role))
         || (m.member == names.proxy() && m.role == "pg_read_all_stats")
+}
+
+/// A developer role of a set of exceptions belongs to that set's group.
+fn excepted_membership(m: &Membership, survey: &Survey, names: &Names) -> bool {
+    survey.seal.iter().flat_map(|seal| &seal.pairs).any(
+        |(reader, _, set)| matches!(set, Some(set) if *reader == m.member && names.exceptions(set) == m.role),
+    )
 }
 
 fn parameters(survey: &Survey, names: &Names, findings: &mut Vec<Finding>) {
@@ -434,9 +447,10 @@ pub(super) fn left_open(grants: &[&PublicGrant]) -> Vec<Finding> {
 
 impl Why {
     /// All of them, in the order in which a plan tells them.
-    pub(super) const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 11] = [
         Self::Database,
         Self::Schema,
+        Self::Read,
         Self::Table,
         Self::Sequence,
         Self::Definer,
@@ -452,6 +466,7 @@ impl Why {
         match self {
             Self::Database => "the right to make temporary tables or schemas that stay",
             Self::Schema => "the right to make objects in a schema",
+            Self::Read => "the right to read tables",
             Self::Table => "the right to write to tables",
             Self::Sequence => "the right to advance sequences",
             Self::LargeObject => "functions that write large objects",

@@ -28,15 +28,24 @@ impl std::fmt::Debug for Lease {
     }
 }
 
-/// Leases a developer role over `keeper`, a connection of the proxy's own role.
+/// [`lease_of`] the developers to whom no set of exceptions applies.
+pub async fn lease(keeper: &Client) -> Result<Lease, SealError> {
+    lease_of(keeper, None).await
+}
+
+/// Leases a developer role over `keeper`, a connection of the proxy's own role: one that belongs to a set of the
+/// policy's exceptions, or to none.
 ///
 /// Postgres only ever sees the password's verifier. Fails with [`SealError::AllLeased`] if every developer
 /// role has a session, had a lease in the last 15 seconds, or is unsound.
-pub async fn lease(keeper: &Client) -> Result<Lease, SealError> {
+pub async fn lease_of(keeper: &Client, set: Option<&str>) -> Result<Lease, SealError> {
     let password = Alphanumeric.sample_string(&mut rand::rng(), PASSWORD_LENGTH);
     let verifier = scram_sha_256(password.as_bytes());
     let answer = keeper
-        .query_one("SELECT devinprod.lease($1)::pg_catalog.text", &[&verifier])
+        .query_one(
+            "SELECT devinprod.lease($1, $2)::pg_catalog.text",
+            &[&verifier, &set],
+        )
         .await;
     match answer {
         Ok(row) => Ok(Lease {

@@ -22,9 +22,11 @@ BEGIN
         RETURN 'its connection limit is not between 1 and 8';
     END IF;
     SELECT pg_catalog.string_agg(m.roleid::pg_catalog.regrole::pg_catalog.text, ', ') INTO found
-    FROM pg_catalog.pg_auth_members m
-    WHERE m.member = attributes.oid
-        AND m.roleid <> (SELECT g.oid FROM pg_catalog.pg_roles g WHERE g.rolname = '@readers@');
+    FROM pg_catalog.pg_auth_members m JOIN pg_catalog.pg_roles g ON g.oid = m.roleid
+    WHERE m.member = attributes.oid AND g.rolname <> '@readers@' AND NOT EXISTS (
+        SELECT FROM devinprod.pair p
+        WHERE p.reader = unsound.reader AND g.rolname = pg_catalog.concat('@prefix@exc_', p.exceptions)
+            AND p.exceptions IS NOT NULL);
     IF found IS NOT NULL THEN
         RETURN pg_catalog.concat('it is a member of ', found);
     END IF;
@@ -37,7 +39,8 @@ $unsound$;
 COMMENT ON FUNCTION devinprod.unsound(name) IS 'Why this developer role must not be leased, or NULL.';
 REVOKE ALL ON FUNCTION devinprod.unsound(name) FROM PUBLIC;
 
-CREATE OR REPLACE FUNCTION devinprod.lease(verifier text) RETURNS name
+DROP FUNCTION IF EXISTS devinprod.lease(text);
+CREATE OR REPLACE FUNCTION devinprod.lease(verifier text, exceptions text DEFAULT NULL) RETURNS name
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $lease$
 DECLARE
@@ -56,9 +59,9 @@ BEGIN
     END IF;
     LOOP
         -- A row lock, not an advisory lock: a developer role could hold any advisory lock.
-        SELECT p.reader, r.oid INTO candidate
+        SELECT p.reader, r.oid, pg_catalog.concat('@prefix@exc_', p.exceptions) AS excepted INTO candidate
         FROM devinprod.pair p JOIN pg_catalog.pg_roles r ON r.rolname = p.reader
-        WHERE p.reader <> ALL (skipped)
+        WHERE p.reader <> ALL (skipped) AND p.exceptions IS NOT DISTINCT FROM lease.exceptions
             AND (p.leased_at IS NULL
                 OR p.leased_at < pg_catalog.clock_timestamp() - '15 seconds'::pg_catalog.interval)
             AND NOT EXISTS (
@@ -69,8 +72,10 @@ BEGIN
         IF NOT FOUND THEN
             RAISE EXCEPTION USING
                 ERRCODE = 'too_many_connections',
-                MESSAGE = pg_catalog.format('all %s developer roles are leased',
-                    (SELECT pg_catalog.count(*) FROM devinprod.pair)),
+                MESSAGE = pg_catalog.format('all %s developer roles%s are leased',
+                    (SELECT pg_catalog.count(*) FROM devinprod.pair p
+                        WHERE p.exceptions IS NOT DISTINCT FROM lease.exceptions),
+                    ' of the set of exceptions ' || lease.exceptions),
                 DETAIL = faults,
                 HINT = 'End a sandbox, or run devinprod setup with a larger --pairs.';
         END IF;
@@ -78,7 +83,8 @@ BEGIN
             SELECT DISTINCT m.roleid::pg_catalog.regrole AS granted, m.member::pg_catalog.regrole AS grantee
             FROM pg_catalog.pg_auth_members m
             WHERE (m.member = candidate.oid
-                    AND m.roleid <> (SELECT g.oid FROM pg_catalog.pg_roles g WHERE g.rolname = '@readers@'))
+                    AND m.roleid <> ALL (ARRAY(SELECT g.oid FROM pg_catalog.pg_roles g
+                        WHERE g.rolname = '@readers@' OR g.rolname = candidate.excepted)))
                 -- Before Postgres 15 a role could grant itself to others, and so could a developer; since 16
                 -- who made the roles stands here too.
                 OR (m.roleid = candidate.oid
@@ -116,7 +122,8 @@ BEGIN
     RETURN candidate.reader;
 END
 $lease$;
-COMMENT ON FUNCTION devinprod.lease(text) IS
-    'Picks a developer role that nobody uses, cleans it, sets its password verifier, and returns its name.';
-REVOKE ALL ON FUNCTION devinprod.lease(text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION devinprod.lease(text) TO @proxy@;
+COMMENT ON FUNCTION devinprod.lease(text, text) IS
+    'Picks a developer role of this set of exceptions (NULL: of none) that nobody uses, cleans it, sets its '
+    'password verifier, and returns its name.';
+REVOKE ALL ON FUNCTION devinprod.lease(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION devinprod.lease(text, text) TO @proxy@;

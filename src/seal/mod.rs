@@ -18,7 +18,7 @@ pub mod doctor;
 mod grants;
 mod judge;
 mod lease;
-mod masks;
+pub mod masks;
 mod plan;
 mod queries;
 mod removal;
@@ -27,10 +27,12 @@ pub mod survey;
 pub use apply::apply;
 pub use doctor::doctor;
 pub use judge::{Finding, Gravity, verify, verify_in_transaction};
-pub use lease::{Lease, lease};
+pub use lease::{Lease, lease, lease_of};
 pub use plan::{SealPlan, Step, plan};
 pub use removal::{Taken, removal, survey_taken};
 pub use survey::{Survey, survey};
+
+use crate::policy::Policy;
 
 /// The SQLSTATE with which the commit guard ends a transaction.
 pub const COMMIT_REFUSED: &str = "UC001";
@@ -47,6 +49,10 @@ pub struct SealOptions {
     /// SECURITY DEFINER functions (`schema.name(types)`, as the plan writes them) that armed developer roles
     /// may call.
     pub allowed_functions: Vec<String>,
+    /// What developers may see. None: everything, or what the last policy left.
+    pub policy: Option<Policy>,
+    /// How many pairs of roles each set of exceptions of the policy has of its own.
+    pub exception_pairs: u16,
 }
 
 impl Default for SealOptions {
@@ -56,6 +62,8 @@ impl Default for SealOptions {
             names: Names::default(),
             proxy_verifier: None,
             allowed_functions: Vec::new(),
+            policy: None,
+            exception_pairs: 4,
         }
     }
 }
@@ -134,6 +142,16 @@ impl Names {
         format!("{}writer_{number:02}", self.prefix)
     }
 
+    /// The role that owns copies of the application's views: it may read what developers may, and nothing else.
+    pub fn viewer(&self) -> String {
+        format!("{}viewer", self.prefix)
+    }
+
+    /// The group of the developer roles that see what a set of exceptions says.
+    pub fn exceptions(&self, set: &str) -> String {
+        format!("{}exc_{set}", self.prefix)
+    }
+
     /// Whether `role` is one of the seal's own.
     pub fn is_ours(&self, role: &str) -> bool {
         [
@@ -142,9 +160,11 @@ impl Names {
             self.proxy(),
             self.readers(),
             self.writers(),
+            self.viewer(),
         ]
         .iter()
         .any(|name| name == role)
+            || role.starts_with(&self.exceptions(""))
             || self.pair_of(role).is_some()
     }
 
@@ -158,9 +178,10 @@ impl Names {
         (self.reader(number) == role || self.writer(number) == role).then_some(number)
     }
 
-    /// `text` with its `@owner@`, `@warden@`, `@proxy@`, `@readers@` and `@writers@` filled in.
+    /// `text` with its `@prefix@`, `@owner@`, `@warden@`, `@proxy@`, `@readers@` and `@writers@` filled in.
     fn fill(&self, text: &str) -> String {
-        text.replace("@owner@", &self.owner())
+        text.replace("@prefix@", &self.prefix)
+            .replace("@owner@", &self.owner())
             .replace("@warden@", &self.warden())
             .replace("@proxy@", &self.proxy())
             .replace("@readers@", &self.readers())

@@ -1,12 +1,15 @@
 //! From a survey to the steps that seal the database: decided here, without a connection.
 
+use std::collections::BTreeMap;
+
 use sha2::{Digest, Sha256};
 
 use super::close::{close, close_defaults, literal};
 use super::grants::grants;
 use super::judge::{Finding, Gravity, OWNER_COMMENT, seal_faults, standing};
 use super::survey::{SealFunction, Survey};
-use super::{Names, SealError, SealOptions};
+use super::{Names, SealError, SealOptions, masks};
+use crate::policy::Policy;
 
 const SCHEMA_SQL: &str = include_str!("schema.sql");
 const LEASE_SQL: &str = include_str!("lease.sql");
@@ -97,16 +100,21 @@ pub fn plan(survey: &Survey, options: &SealOptions) -> Result<SealPlan, SealErro
     findings.extend(closing.findings);
     findings.extend(defaults.findings);
     let definition = definition_steps(survey, options);
-    let owner_works = !definition.is_empty() || closing.record.is_some();
+    let masks = masks::plan(survey, options, !definition.is_empty());
+    findings.extend(masks.findings);
+    let owner_works = !definition.is_empty() || closing.record.is_some() || masks.owner_works;
     if owner_works {
         steps.extend(borrow(survey, names));
         steps.extend(definition);
         steps.extend(closing.record);
+    }
+    steps.extend(masks.steps);
+    if owner_works {
         steps.extend(give_back(survey, names));
     }
     steps.extend(closing.steps);
     steps.extend(defaults.steps);
-    steps.extend(grants(survey, names, &mut findings));
+    steps.extend(grants(survey, options, &mut findings));
     findings.sort_by_key(|finding| finding.gravity);
     let holes: Vec<Finding> = findings
         .iter()
@@ -118,6 +126,7 @@ pub fn plan(survey: &Survey, options: &SealOptions) -> Result<SealPlan, SealErro
     }
     let mut summary = closing.summary;
     summary.extend(defaults.summary);
+    summary.extend(masks.summary);
     Ok(SealPlan {
         steps,
         summary,
@@ -309,7 +318,13 @@ fn pair_roles(survey: &Survey, options: &SealOptions, steps: &mut Vec<Step>) {
         "WITH ADMIN OPTION"
     };
     let mut sql = Vec::new();
-    for number in 1..=pairs(survey, options) {
+    for set in sets(options) {
+        let group = names.exceptions(&set);
+        if survey.role(&group).is_none() {
+            sql.push(format!("CREATE ROLE {group} NOLOGIN;"));
+        }
+    }
+    for (number, set) in pairs(survey, options) {
         let (reader, writer) = (names.reader(number), names.writer(number));
         if survey.role(&reader).is_none() {
             sql.push(format!(
@@ -326,6 +341,9 @@ fn pair_roles(survey: &Survey, options: &SealOptions, steps: &mut Vec<Step>) {
         };
         grant(&names.readers(), &reader, "");
         grant(&names.writers(), &writer, "");
+        if let Some(set) = set {
+            grant(&names.exceptions(&set), &reader, "");
+        }
         grant(&writer, &names.owner(), &format!(" {admin}"));
         if modern {
             grant(&reader, &names.warden(), &format!(" {admin}"));
@@ -339,13 +357,40 @@ fn pair_roles(survey: &Survey, options: &SealOptions, steps: &mut Vec<Step>) {
     }
 }
 
-/// How many pairs there will be: never fewer than there are.
-fn pairs(survey: &Survey, options: &SealOptions) -> u16 {
-    survey
+/// The sets of exceptions that the policy makes.
+fn sets(options: &SealOptions) -> Vec<String> {
+    options.policy.as_ref().map_or_else(Vec::new, Policy::sets)
+}
+
+/// The pairs that there will be, never fewer than there are, and the set of exceptions that each is for.
+fn pairs(survey: &Survey, options: &SealOptions) -> BTreeMap<u16, Option<String>> {
+    let names = &options.names;
+    let last = survey
         .roles
         .iter()
-        .filter_map(|role| options.names.pair_of(&role.name))
-        .fold(options.pairs, u16::max)
+        .filter_map(|role| names.pair_of(&role.name))
+        .max()
+        .unwrap_or_default();
+    let known = survey.seal.as_ref().map_or(&[][..], |seal| &seal.pairs);
+    let mut pairs: BTreeMap<u16, Option<String>> = (1..=last)
+        .map(|number| {
+            let reader = names.reader(number);
+            let set = known.iter().find(|(name, ..)| *name == reader);
+            (number, set.and_then(|(.., set)| set.clone()))
+        })
+        .collect();
+    let plain = (None, options.pairs);
+    let others = sets(options)
+        .into_iter()
+        .map(|set| (Some(set), options.exception_pairs));
+    for (set, wanted) in std::iter::once(plain).chain(others) {
+        let has = pairs.values().filter(|of| **of == set).count();
+        for _ in has..usize::from(wanted) {
+            let next = pairs.last_key_value().map_or(0, |(number, _)| *number) + 1;
+            pairs.insert(next, set.clone());
+        }
+    }
+    pairs
 }
 
 /// An administrator who is no superuser becomes a member of the roles that own the seal, for a moment.
@@ -416,17 +461,21 @@ fn definition_steps(survey: &Survey, options: &SealOptions) -> Vec<Step> {
         ));
     }
     let known = survey.seal.as_ref().map_or(&[][..], |seal| &seal.pairs);
-    let missing: Vec<String> = (1..=pairs(survey, options))
-        .map(|number| (names.reader(number), names.writer(number)))
+    let missing: Vec<String> = pairs(survey, options)
+        .into_iter()
+        .map(|(number, set)| (names.reader(number), names.writer(number), set))
         .filter(|pair| !known.contains(pair))
-        .map(|(reader, writer)| format!("('{reader}', '{writer}')"))
+        .map(|(reader, writer, set)| {
+            let set = set.map_or_else(|| "NULL".to_owned(), |set| literal(&set));
+            format!("('{reader}', '{writer}', {set})")
+        })
         .collect();
     if !missing.is_empty() {
         steps.push(Step::new(
             "Which writer belongs to which reader",
             format!(
                 "SET LOCAL ROLE {owner};\n\
-                 INSERT INTO devinprod.pair (reader, writer) VALUES\n    {}\nON CONFLICT (reader) DO NOTHING;\n\
+                 INSERT INTO devinprod.pair (reader, writer, exceptions) VALUES\n    {}\nON CONFLICT (reader) DO NOTHING;\n\
                  RESET ROLE;",
                 missing.join(",\n    "),
             ),

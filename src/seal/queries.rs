@@ -119,7 +119,7 @@ SELECT quote_ident(n.nspname), pg_get_userbyid(n.nspowner)::text, pg_has_role(n.
     2 = (SELECT count(DISTINCT x.privilege_type) FROM aclexplode(n.nspacl) x
         WHERE x.grantee = to_regrole($2)::oid AND x.privilege_type IN ('USAGE', 'CREATE'))
 FROM pg_namespace n
-WHERE n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'devinprod') ORDER BY 1";
+WHERE n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'devinprod', 'devinprod_masked', 'devinprod_rows') ORDER BY 1";
 
 /// The users' relations: schema, identity, kind, owner, manageable, readers may read it, writers may write
 /// it. $1: the readers' group, $2: the writers' group.
@@ -135,25 +135,30 @@ SELECT quote_ident(n.nspname), c.oid::regclass::text, c.relkind::text, pg_get_us
                 ELSE ARRAY['INSERT', 'UPDATE', 'DELETE', 'REFERENCES'] END))
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND n.nspname !~ '^pg_'
-    AND n.nspname NOT IN ('information_schema', 'devinprod') AND c.relpersistence <> 't'
+    AND n.nspname NOT IN ('information_schema', 'devinprod', 'devinprod_masked', 'devinprod_rows') AND c.relpersistence <> 't'
 ORDER BY 1, 2";
 
 /// The roles whose future objects the developer roles should see, because they own a schema or a relation
-/// there: name, manageable, and whether their default privileges name both groups already.
+/// there: name, manageable, whether their default privileges name both groups already, but for reading tables, and
+/// whether they do for that.
 /// $1: the readers' group, $2: the writers' group.
 pub(super) const CREATORS: &str = "
 SELECT r.rolname::text, pg_has_role(r.oid, 'USAGE'),
-    6 = (SELECT count(DISTINCT (d.defaclobjtype, x.grantee))
+    5 = (SELECT count(DISTINCT (d.defaclobjtype, x.grantee))
         FROM pg_default_acl d, aclexplode(d.defaclacl) x
         WHERE d.defaclrole = r.oid AND d.defaclnamespace = 0 AND d.defaclobjtype IN ('r', 'S', 'n')
-            AND x.grantee IN (to_regrole($1)::oid, to_regrole($2)::oid))
+            AND x.grantee IN (to_regrole($1)::oid, to_regrole($2)::oid)
+            AND (d.defaclobjtype <> 'r' OR x.grantee <> to_regrole($1)::oid)),
+    EXISTS (SELECT FROM pg_default_acl d, aclexplode(d.defaclacl) x
+        WHERE d.defaclrole = r.oid AND d.defaclnamespace = 0 AND d.defaclobjtype = 'r'
+            AND x.grantee = to_regrole($1)::oid AND x.privilege_type = 'SELECT')
 FROM pg_roles r
 WHERE r.oid IN (
     SELECT c.relowner FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'devinprod')
+    WHERE n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'devinprod', 'devinprod_masked', 'devinprod_rows')
         AND c.relkind IN ('r', 'p', 'v', 'm', 'S') AND c.relpersistence <> 't'
     UNION SELECT n.nspowner FROM pg_namespace n
-    WHERE n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'devinprod'))
+    WHERE n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'devinprod', 'devinprod_masked', 'devinprod_rows'))
     AND r.rolname !~ '^pg_'
 ORDER BY 1";
 
@@ -246,8 +251,9 @@ SELECT t.tgenabled::text, t.tgdeferrable, t.tginitdeferred, t.tgfoid::regproc::t
 FROM pg_trigger t WHERE t.tgrelid = to_regclass('devinprod.commit_guard')::oid
     AND t.tgname = 'refuse_commit'";
 
-/// The pairs that the seal knows: reader, writer.
-pub(super) const PAIRS: &str = "SELECT reader::text, writer::text FROM devinprod.pair ORDER BY 1";
+/// The pairs that the seal knows: reader, writer, set of exceptions (which an older seal does not have).
+pub(super) const PAIRS: &str = "
+SELECT p.reader::text, p.writer::text, to_jsonb(p) ->> 'exceptions' FROM devinprod.pair p ORDER BY 1";
 
 /// What PUBLIC lost: class, identity, privilege, given to, and whether the object is still there.
 pub(super) const TAKEN: &str = "

@@ -15,8 +15,10 @@ CREATE TABLE IF NOT EXISTS devinprod.pair (
     writer    name NOT NULL UNIQUE,
     leased_at timestamptz
 );
+ALTER TABLE devinprod.pair ADD COLUMN IF NOT EXISTS exceptions text;
 COMMENT ON TABLE devinprod.pair IS
-    'The developer roles: who may log in, what that role is granted while armed, and its last lease.';
+    'The developer roles: who may log in, what that role is granted while armed, its last lease, and the set of '
+    'exceptions that it is for.';
 
 CREATE TABLE IF NOT EXISTS devinprod.taken (
     class     text NOT NULL,

@@ -2,7 +2,7 @@
 
 use tokio_postgres::{Client, Row};
 
-use super::{Names, SealError, queries};
+use super::{Names, SealError, masks, queries};
 
 /// What [`survey()`] found.
 #[derive(Debug, Clone)]
@@ -31,6 +31,8 @@ pub struct Survey {
     pub memberships: Vec<Membership>,
     /// What PUBLIC may do that a developer role must not do unarmed.
     pub public: Vec<PublicGrant>,
+    /// What PUBLIC may read of the users' relations; it matters where there is a policy.
+    pub public_reads: Vec<PublicGrant>,
     /// The application's SECURITY DEFINER functions.
     pub definers: Vec<Definer>,
     /// Default privileges that will let PUBLIC write to objects made later.
@@ -53,6 +55,8 @@ pub struct Survey {
     pub seal: Option<SealState>,
     /// Event triggers, subscriptions and foreign tables: kind and name.
     pub remarks: Vec<(String, String)>,
+    /// What there is to mask, and what is masked.
+    pub masks: masks::found::Found,
 }
 
 /// The role that surveys, and what it may do.
@@ -123,6 +127,8 @@ pub enum Why {
     Database,
     /// CREATE on a schema.
     Schema,
+    /// A right to read what a policy may close.
+    Read,
     /// A right to write to a table or column.
     Table,
     /// A right to advance or set a sequence.
@@ -223,8 +229,10 @@ pub struct Creator {
     pub name: String,
     /// Whether who surveys may change its default privileges.
     pub manageable: bool,
-    /// Its default privileges name the readers and the writers.
+    /// Its default privileges name the readers and the writers, but for reading tables.
     pub covered: bool,
+    /// Developers may read tables that it makes later.
+    pub read_later: bool,
 }
 
 /// A right to change a setting.
@@ -264,8 +272,8 @@ pub struct SealState {
     pub functions: Vec<SealFunction>,
     /// The guard's trigger: enabled ALWAYS, deferrable, initially deferred, its function.
     pub guard: Option<(bool, bool, bool, String)>,
-    /// The pairs of reader and writer.
-    pub pairs: Vec<(String, String)>,
+    /// The pairs of reader and writer, and the set of exceptions that each is for.
+    pub pairs: Vec<(String, String, Option<String>)>,
 }
 
 /// A function of the schema `devinprod`.
@@ -355,6 +363,7 @@ pub(super) async fn collect(client: &Client, names: &Names) -> Result<Survey, Se
         roles: rows(client, queries::ROLES, &[], role).await?,
         memberships: rows(client, queries::MEMBERSHIPS, &[], membership).await?,
         public: rows(client, queries::PUBLIC_GRANTS, &[], public_grant).await?,
+        public_reads: rows(client, masks::PUBLIC_READS, &[], public_grant).await?,
         definers: rows(client, queries::DEFINERS, &[&groups.1], definer).await?,
         public_defaults,
         schemas: rows(client, queries::SCHEMAS, both, schema).await?,
@@ -366,6 +375,7 @@ pub(super) async fn collect(client: &Client, names: &Names) -> Result<Survey, Se
         excess: rows(client, queries::EXCESS, &[&groups.0], two).await?,
         seal: seal(client).await?,
         remarks: rows(client, queries::REMARKS, &[], two).await?,
+        masks: masks::collect(client, names).await?,
     })
 }
 
@@ -387,7 +397,7 @@ async fn seal(client: &Client) -> Result<Option<SealState>, SealError> {
         functions: rows(client, queries::SEAL_FUNCTIONS, &[], function).await?,
         guard: rows(client, queries::GUARD, &[], guard).await?.pop(),
         pairs: if has_pairs {
-            rows(client, queries::PAIRS, &[], two).await?
+            rows(client, queries::PAIRS, &[], pair).await?
         } else {
             Vec::new()
         },
@@ -433,6 +443,7 @@ fn public_grant(row: &Row) -> Result<PublicGrant, SealError> {
     let why = match row.try_get::<_, &str>(6)? {
         "database" => Why::Database,
         "schema" => Why::Schema,
+        "read" => Why::Read,
         "table" => Why::Table,
         "sequence" => Why::Sequence,
         "large object" => Why::LargeObject,
@@ -507,6 +518,7 @@ fn creator(row: &Row) -> Result<Creator, SealError> {
         name: row.try_get(0)?,
         manageable: row.try_get(1)?,
         covered: row.try_get(2)?,
+        read_later: row.try_get(3)?,
     })
 }
 
@@ -549,6 +561,10 @@ fn guard(row: &Row) -> Result<(bool, bool, bool, String), SealError> {
         row.try_get(2)?,
         row.try_get(3)?,
     ))
+}
+
+fn pair(row: &Row) -> Result<(String, String, Option<String>), SealError> {
+    Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?))
 }
 
 fn two(row: &Row) -> Result<(String, String), SealError> {

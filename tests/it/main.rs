@@ -24,6 +24,8 @@ mod seal_cli;
 mod seal_functions;
 mod seal_kit;
 mod seal_lease;
+mod seal_masks;
+mod seal_masks_kit;
 mod seal_setup;
 mod smoke;
 mod synth;

@@ -27,6 +27,11 @@ impl Sealed {
     /// Seals `database` with four pairs.
     pub async fn new(database: TestDatabase) -> Self {
         let options = options(&database);
+        Self::with(database, options).await
+    }
+
+    /// Seals `database` with these options.
+    pub async fn with(database: TestDatabase, options: SealOptions) -> Self {
         let admin = database.connect().await;
         run_setup(&admin, &options).await;
         let keeper = connect(&database.url_as(&options.names.proxy(), PASSWORD)).await;
@@ -91,7 +96,7 @@ pub fn options(database: &TestDatabase) -> SealOptions {
         proxy_verifier: Some(postgres_protocol::password::scram_sha_256(
             PASSWORD.as_bytes(),
         )),
-        allowed_functions: Vec::new(),
+        ..SealOptions::default()
     }
 }
 

@@ -441,7 +441,10 @@ async fn drift_is_found() {
             "ALTER FUNCTION devinprod.arm() RESET ALL",
             "arm has been changed",
         ),
-        ("DROP FUNCTION devinprod.lease(text)", "lease is missing"),
+        (
+            "DROP FUNCTION devinprod.lease(text, text)",
+            "lease is missing",
+        ),
     ];
     for (sql, expected) in cases {
         let sql = sql.replace('@', &sealed.database.name);

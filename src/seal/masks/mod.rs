@@ -1,6 +1,533 @@
-//! Masked relations: what stands in their place, and what keeps a sandbox's own writes readable.
+//! Masks: what a policy closes, and what developers see in its place.
+//!
+//! A relation whose every column is clear is read as it is. Of any other, developers hold privileges on the clear
+//! columns alone, and two views of the sealing role stand in its place: `devinprod_masked."schema.table"`, with a
+//! synthetic value in each masked column, and `devinprod_rows."schema.table"`, with the identity of each row
+//! besides. What the policy says is written into the *manifest*, tables of the schema `devinprod` that everybody may
+//! read: [`judge()`] needs nothing else to see that a database has changed under the seal.
+//!
+//! [`found`] looks, [`decide`] applies the policy, [`views`] and [`rights`] say what to run.
+//!
+//! Nothing here may give developers a privilege on a whole table: a column that comes tomorrow is closed.
 
-#[allow(dead_code, reason = "setup calls it when it makes the views")]
-pub(in crate::seal) mod facts;
-#[allow(dead_code, reason = "setup calls it when it makes the views")]
-pub(in crate::seal) mod own;
+#[macro_use]
+mod digests;
+mod decide;
+#[allow(dead_code, reason = "the views call it soon")]
+mod facts;
+pub mod found;
+mod judge;
+#[allow(dead_code, reason = "the views call it soon")]
+mod own;
+mod queries;
+mod rights;
+mod views;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sha2::{Digest, Sha256};
+
+use super::close::literal;
+use super::judge::Finding;
+use super::plan::Step;
+use super::{Names, SealOptions, Survey};
+use crate::policy::Policy;
+use crate::synth;
+use decide::{Access, Decided, decide};
+use found::{Clear, Found, FoundDefault, Manifest, hex};
+use views::{MASKED, ROWS, definition};
+
+pub(super) use found::collect;
+pub(super) use judge::judge;
+pub(super) use queries::PUBLIC_READS;
+
+const MANIFEST_SQL: &str = include_str!("manifest.sql");
+
+/// The part of a plan that is about reading.
+#[derive(Default)]
+pub(super) struct MaskPlan {
+    /// What to run, in order.
+    pub steps: Vec<Step>,
+    /// Some of it is run as the sealing role.
+    pub owner_works: bool,
+    /// What changes, for the reader of the plan.
+    pub summary: Vec<String>,
+    /// What its owner should know.
+    pub findings: Vec<Finding>,
+}
+
+/// The same while it is made.
+#[derive(Default)]
+struct Parts {
+    /// Run as the administrator, before anything else of this.
+    before: Vec<Step>,
+    /// Run as the sealing role.
+    owner: Vec<Step>,
+    /// Run as the administrator, when the views are there.
+    after: Vec<Step>,
+    summary: Vec<String>,
+    findings: Vec<Finding>,
+}
+
+/// What to run so that developers read what the policy opens, and nothing else.
+///
+/// `redefined`: the functions of the seal itself are made again, so that what the server keeps of them changes.
+pub(super) fn plan(survey: &Survey, options: &SealOptions, redefined: bool) -> MaskPlan {
+    let found = &survey.masks;
+    let Some(policy) = &options.policy else {
+        return kept(survey, &options.names, redefined);
+    };
+    let mut plan = Parts::default();
+    let names = &options.names;
+    let decided = decide(found, policy, &mut plan.findings);
+    let empty = Manifest::default();
+    let manifest = found.manifest.as_ref().unwrap_or(&empty);
+    groundwork(survey, options, manifest, &mut plan);
+    relations(found, manifest, &decided, names, &mut plan);
+    gone(found, manifest, &decided, names, &mut plan);
+    clear(found, manifest, &decided, names, &mut plan);
+    privileges(found, &decided, names, &mut plan);
+    defaults(survey, names, &mut plan);
+    version(manifest, policy, names, &mut plan);
+    tell(manifest, &decided, &mut plan);
+    let mut steps = plan.before;
+    let owner_works = redefined || !plan.owner.is_empty();
+    steps.extend(plan.owner);
+    if owner_works {
+        steps.push(stock(names));
+    }
+    steps.extend(plan.after);
+    MaskPlan {
+        steps,
+        owner_works,
+        summary: plan.summary,
+        findings: plan.findings,
+    }
+}
+
+/// Without a policy nothing changes for readers.
+fn kept(survey: &Survey, names: &Names, redefined: bool) -> MaskPlan {
+    let mut plan = MaskPlan::default();
+    if survey.masks.has_policy() {
+        // Only if they were what they should be: a change by somebody else stays a change.
+        if redefined && judge::functions_are_whole(&survey.masks) {
+            plan.steps.push(stock(names));
+            plan.owner_works = true;
+        }
+        plan.findings.push(Finding::note(
+            "what developers may read stays as the last policy left it",
+            "give --policy to change it",
+        ));
+    }
+    plan
+}
+
+/// A digest of what the masks' definition says.
+fn masks_digest() -> String {
+    hex(&Sha256::new()
+        .chain_update(MANIFEST_SQL)
+        .chain_update(synth::definition())
+        .finalize())
+}
+
+/// Records what the server keeps, as the last thing that is run as the sealing role.
+pub(super) fn stock(names: &Names) -> Step {
+    as_owner(
+        names,
+        "What the server now keeps of all this, so that a change is noticed",
+        concat!(
+            "UPDATE devinprod.masked_relation AS m SET found = (",
+            found!("m"),
+            ");\nUPDATE devinprod.policy SET functions = ",
+            functions!(),
+            ";"
+        ),
+    )
+}
+
+fn as_owner(names: &Names, reason: impl Into<String>, sql: &str) -> Step {
+    let owner = names.owner();
+    let sql = sql.trim_end();
+    Step::new(
+        reason,
+        format!("SET LOCAL ROLE {owner};\n{sql}\nRESET ROLE;"),
+    )
+}
+
+/// The schemas, the functions, the key, the manifest's tables.
+fn groundwork(survey: &Survey, options: &SealOptions, manifest: &Manifest, plan: &mut Parts) {
+    let names = &options.names;
+    let (owner, readers) = (names.owner(), names.readers());
+    let mut sql = Vec::new();
+    for schema in [MASKED, ROWS] {
+        let known = survey
+            .masks
+            .schemas
+            .iter()
+            .find(|(name, ..)| name == schema);
+        if known.is_none() {
+            sql.push(format!("CREATE SCHEMA {schema} AUTHORIZATION {owner};"));
+        }
+        if known.is_none_or(|(_, _, usable, _)| !usable) {
+            sql.push(format!("GRANT USAGE ON SCHEMA {schema} TO {readers};"));
+        }
+    }
+    if !sql.is_empty() {
+        plan.before.push(Step::new(
+            "The schemas of the views that stand in place of sensitive tables",
+            sql.join("\n"),
+        ));
+    }
+    let current = manifest
+        .policy
+        .as_ref()
+        .is_some_and(|(_, masks, functions)| {
+            *masks == masks_digest() && functions.is_some() && *functions == survey.masks.functions
+        });
+    if !current {
+        plan.owner.push(as_owner(
+            names,
+            "The masks: their key, which is made once and never changes, functions, dictionaries; and the manifest",
+            &format!("{}\n{}", names.fill(&synth::definition()), names.fill(MANIFEST_SQL)),
+        ));
+    }
+}
+
+/// The views and manifests of relations that are not clear.
+fn relations(
+    found: &Found,
+    manifest: &Manifest,
+    decided: &[Decided<'_>],
+    names: &Names,
+    plan: &mut Parts,
+) {
+    let again = manifest
+        .policy
+        .as_ref()
+        .is_none_or(|(_, masks, _)| *masks != masks_digest());
+    for relation in decided.iter().filter(|relation| is_masked(relation)) {
+        let definition = definition(relation, names);
+        let known = manifest
+            .masked
+            .iter()
+            .find(|known| known.oid == relation.found.oid);
+        let (made, said) = known
+            .and_then(|known| known.definition.split_once(' '))
+            .unwrap_or_default();
+        let whole = known.is_some_and(|known| {
+            known.then.is_some()
+                && known.then == known.now
+                && [known.view_oid, known.rows_oid]
+                    .iter()
+                    .flatten()
+                    .all(|oid| found.views.iter().any(|view| view.oid == *oid))
+        });
+        let mut sql = String::new();
+        if again || made != definition.made || !whole {
+            if let Some(known) = known {
+                sql.push_str(&drop_views(known));
+            }
+            sql.push_str(&definition.views);
+        }
+        if !sql.is_empty() || said != definition.said {
+            sql.push_str(&definition.manifest);
+        }
+        if !sql.is_empty() {
+            plan.owner.push(as_owner(names, shown(relation), &sql));
+        }
+    }
+}
+
+/// Whether it has a row in `devinprod.masked_relation`.
+fn is_masked(relation: &Decided<'_>) -> bool {
+    let all_clear = relation.columns.iter().all(decide::DecidedColumn::is_clear);
+    match relation.access {
+        Access::Masked | Access::Closed => true,
+        Access::Foreign => !all_clear,
+        Access::Clear | Access::Extension => false,
+    }
+}
+
+fn drop_views(known: &found::Masked) -> String {
+    [&known.view, &known.rows]
+        .into_iter()
+        .flatten()
+        .map(|view| format!("DROP VIEW IF EXISTS {view} CASCADE;\n"))
+        .collect()
+}
+
+/// What is no longer there, or no longer masked.
+fn gone(
+    found: &Found,
+    manifest: &Manifest,
+    decided: &[Decided<'_>],
+    names: &Names,
+    plan: &mut Parts,
+) {
+    let masked: BTreeSet<u32> = decided
+        .iter()
+        .filter(|relation| is_masked(relation))
+        .map(|relation| relation.found.oid)
+        .collect();
+    for known in &manifest.masked {
+        if masked.contains(&known.oid) {
+            continue;
+        }
+        let name = format!("{}.{}", known.schema, known.name);
+        let reason = if found.relation(known.oid).is_some() {
+            format!("{name} is clear now")
+        } else {
+            format!("{name} is gone")
+        };
+        plan.owner.push(as_owner(
+            names,
+            reason,
+            &format!(
+                "{}DELETE FROM devinprod.masked_relation WHERE relation = {};",
+                drop_views(known),
+                known.oid
+            ),
+        ));
+    }
+}
+
+/// The manifest of the clear relations.
+fn clear(
+    found: &Found,
+    manifest: &Manifest,
+    decided: &[Decided<'_>],
+    names: &Names,
+    plan: &mut Parts,
+) {
+    let mut wanted: BTreeMap<u32, Clear> = BTreeMap::new();
+    for relation in decided {
+        if relation.access == Access::Extension || is_masked(relation) {
+            continue;
+        }
+        let of = relation.found;
+        let clear = Clear {
+            oid: of.oid,
+            schema: of.schema.clone(),
+            name: of.name.clone(),
+            columns: of.columns.iter().map(|column| column.number).collect(),
+            lineage: found.lineage(of),
+        };
+        wanted.insert(of.oid, clear);
+    }
+    let mut sql = Vec::new();
+    let mut dropped = Vec::new();
+    for known in &manifest.clear {
+        if wanted.get(&known.oid) == Some(known) {
+            wanted.remove(&known.oid);
+        } else {
+            dropped.push(known.oid.to_string());
+        }
+    }
+    if !dropped.is_empty() {
+        sql.push(format!(
+            "DELETE FROM devinprod.clear_relation WHERE relation IN ({});",
+            dropped.join(", ")
+        ));
+    }
+    if !wanted.is_empty() {
+        let rows: Vec<String> = wanted.values().map(clear_row).collect();
+        sql.push(format!(
+            "INSERT INTO devinprod.clear_relation (relation, schema, name, columns, lineage) VALUES\n    {};",
+            rows.join(",\n    ")
+        ));
+    }
+    if !sql.is_empty() {
+        plan.owner.push(as_owner(
+            names,
+            "Which relations developers read as they are",
+            &sql.join("\n"),
+        ));
+    }
+}
+
+fn clear_row(clear: &Clear) -> String {
+    let columns: Vec<String> = clear.columns.iter().map(ToString::to_string).collect();
+    format!(
+        "({}, {}, {}, ARRAY[{}]::int2[], {})",
+        clear.oid,
+        literal(&clear.schema),
+        literal(&clear.name),
+        columns.join(", "),
+        clear
+            .lineage
+            .as_deref()
+            .map_or_else(|| "NULL".to_owned(), literal)
+    )
+}
+
+/// Who holds what, column by column.
+fn privileges(found: &Found, decided: &[Decided<'_>], names: &Names, plan: &mut Parts) {
+    let mut before = Vec::new();
+    let mut after = Vec::new();
+    let mut entered: BTreeSet<&str> = found.entered.iter().map(String::as_str).collect();
+    for relation in decided {
+        if matches!(relation.access, Access::Extension | Access::Foreign) {
+            continue;
+        }
+        let (owner, developers) = rights::statements(found, relation, decided, names);
+        let place = relation.found.place.as_str();
+        let needs_place = relation.access == Access::Masked || !owner.is_empty();
+        if needs_place && entered.insert(place) {
+            before.push(format!(
+                "GRANT USAGE ON SCHEMA {place} TO {};",
+                names.owner()
+            ));
+        }
+        before.extend(owner);
+        after.extend(developers);
+    }
+    if !before.is_empty() {
+        plan.before.push(Step::new(
+            "The sealing role reads what its views mask",
+            before.join("\n"),
+        ));
+    }
+    if !after.is_empty() {
+        plan.after.push(Step::new(
+            "Developers read clear columns, no whole table: a column that comes later is closed",
+            after.join("\n"),
+        ));
+    }
+}
+
+/// Whether a default privilege would open tables to come, or let them be linked to.
+fn opens(default: &FoundDefault, names: &Names) -> bool {
+    let developer = names.pair_of(&default.owner).is_some();
+    // PUBLIC's REFERENCES is closed with its other rights to write.
+    let closed = default.privilege == "SELECT" || default.grantee == names.writers();
+    closed && !developer
+}
+
+fn defaults(survey: &Survey, names: &Names, plan: &mut Parts) {
+    for default in survey
+        .masks
+        .defaults
+        .iter()
+        .filter(|default| opens(default, names))
+    {
+        let owner = survey.quoted(&default.owner);
+        let place = default
+            .schema
+            .as_ref()
+            .map_or_else(String::new, |schema| format!(" IN SCHEMA {schema}"));
+        let (from, shown) = if default.grantee.is_empty() {
+            ("PUBLIC".to_owned(), "everybody")
+        } else {
+            (survey.quoted(&default.grantee), "developers")
+        };
+        let privilege = &default.privilege;
+        let sql = format!(
+            "ALTER DEFAULT PRIVILEGES FOR ROLE {owner}{place} REVOKE {privilege} ON TABLES FROM {from};"
+        );
+        let what = format!("{privilege} on tables that {owner} makes later{place}");
+        if default.manageable {
+            plan.after
+                .push(Step::new(format!("No longer for {shown}: {what}"), sql));
+        } else {
+            plan.findings.push(Finding::hole(
+                format!("{from} will get {what}"),
+                format!("as {owner}: {sql}"),
+            ));
+        }
+    }
+}
+
+fn version(manifest: &Manifest, policy: &Policy, names: &Names, plan: &mut Parts) {
+    let masks = masks_digest();
+    let same = manifest
+        .policy
+        .as_ref()
+        .is_some_and(|(version, known, _)| version == policy.version() && *known == masks);
+    if same && plan.owner.is_empty() {
+        return;
+    }
+    plan.owner.push(as_owner(
+        names,
+        "Which policy this is",
+        &format!(
+            "INSERT INTO devinprod.policy (version, sealed_at, masks) VALUES ({}, now(), {})\n\
+             ON CONFLICT (only_row) DO UPDATE SET version = excluded.version, sealed_at = excluded.sealed_at, \
+             masks = excluded.masks;",
+            literal(policy.version()),
+            literal(&masks)
+        ),
+    ));
+}
+
+/// A relation in one line: what developers see of it.
+fn shown(relation: &Decided<'_>) -> String {
+    let name = &relation.found.identity;
+    if relation.access != Access::Masked {
+        return format!("{name} is closed");
+    }
+    let mut groups: Vec<(&str, Vec<&str>)> = Vec::new();
+    for column in &relation.columns {
+        let treatment = views::treatment(&column.decision.treatment);
+        match groups.iter_mut().find(|(known, _)| *known == treatment) {
+            Some((_, columns)) => columns.push(&column.found.identity),
+            None => groups.push((treatment, vec![&column.found.identity])),
+        }
+    }
+    let groups: Vec<String> = groups
+        .into_iter()
+        .map(|(treatment, columns)| match treatment {
+            "clear" => format!("clear {}", columns.join(", ")),
+            "deny" => format!("denied {}", columns.join(", ")),
+            mask => format!("{} as {mask}", columns.join(", ")),
+        })
+        .collect();
+    format!("{name}: {}", groups.join("; "))
+}
+
+/// What changes for developers, and what is closed because nobody decided.
+fn tell(manifest: &Manifest, decided: &[Decided<'_>], plan: &mut Parts) {
+    let mut closed = Vec::new();
+    for relation in decided {
+        let name = &relation.found.identity;
+        if is_masked(relation) && relation.access != Access::Masked {
+            closed.push(name.as_str());
+        }
+        let sealed_before = manifest.policy.is_some();
+        if relation.access == Access::Extension || !sealed_before {
+            continue;
+        }
+        let was_clear = manifest
+            .clear
+            .iter()
+            .find(|known| known.oid == relation.found.oid);
+        for column in &relation.columns {
+            let number = column.found.number;
+            let was = manifest
+                .columns
+                .get(&(relation.found.oid, number))
+                .map(|(_, treatment)| treatment.as_str())
+                .or_else(|| {
+                    was_clear
+                        .filter(|known| known.columns.contains(&number))
+                        .map(|_| "clear")
+                });
+            let is = views::treatment(&column.decision.treatment);
+            if was != Some(is) {
+                let was = was.unwrap_or("closed, being new");
+                plan.summary.push(format!(
+                    "{name}.{}: {is}; it was {was} ({})",
+                    column.found.identity, column.decision.because
+                ));
+            }
+        }
+    }
+    if !closed.is_empty() {
+        plan.findings.push(Finding::note(
+            format!(
+                "closed, as the policy opens no column of them: {}",
+                closed.join(", ")
+            ),
+            "",
+        ));
+    }
+}

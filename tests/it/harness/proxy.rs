@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use devinprod::audit::{Event, Events, Sink};
 use devinprod::config::Config;
+use devinprod::policy::Policy;
 use devinprod::seal::{self, Names, SealOptions};
 use devinprod::server::Server;
 use devinprod::wire::verifier::Verifier;
@@ -19,6 +20,8 @@ use super::TestDatabase;
 pub struct Setup {
     /// Whether the database is sealed first. Without it the proxy uses the guard of unsealed upstreams.
     pub sealed: bool,
+    /// A policy, as a file of it has it: what developers may see of the sealed database.
+    pub policy: Option<String>,
     /// `sandbox`, `read_only` or `none`.
     pub isolation: &'static str,
     /// Lines for the section `[sandbox]`.
@@ -31,6 +34,7 @@ impl Default for Setup {
     fn default() -> Self {
         Self {
             sealed: true,
+            policy: None,
             isolation: "sandbox",
             sandbox: "",
             limits: "",
@@ -77,7 +81,7 @@ pub async fn proxy() -> Proxy {
 pub async fn proxy_with(database: TestDatabase, setup: Setup) -> Proxy {
     let (url, prefix) = if setup.sealed {
         let prefix = format!("{}_", database.name);
-        let password = seal_database(&database, &prefix).await;
+        let password = seal_database_with(&database, &prefix, setup.policy.as_deref()).await;
         (
             database.url_as(&format!("{prefix}proxy"), &password),
             prefix,
@@ -129,6 +133,15 @@ pub async fn proxy_with(database: TestDatabase, setup: Setup) -> Proxy {
 
 /// Seals the database with roles of its own, and returns the proxy role's password.
 pub async fn seal_database(database: &TestDatabase, prefix: &str) -> String {
+    seal_database_with(database, prefix, None).await
+}
+
+/// Seals the database with roles of its own and, if there is one, a policy; returns the proxy role's password.
+pub async fn seal_database_with(
+    database: &TestDatabase,
+    prefix: &str,
+    policy: Option<&str>,
+) -> String {
     // Roles belong to the whole cluster: two setups at once would touch the same rows of its catalogs.
     static ONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
     let _one = ONE.lock().await;
@@ -137,12 +150,18 @@ pub async fn seal_database(database: &TestDatabase, prefix: &str) -> String {
         pairs: 8,
         names: Names::with_prefix(prefix).unwrap(),
         proxy_verifier: Some(Verifier::from_password(password, 4096).to_string()),
+        policy: policy.map(|text| {
+            Policy::from_text(Path::new("policies/test.toml"), text)
+                .unwrap_or_else(|wrong| panic!("{wrong}"))
+        }),
         ..SealOptions::default()
     };
     let client = database.connect().await;
     let survey = seal::survey(&client, &options.names).await.unwrap();
-    let plan = seal::plan(&survey, &options).unwrap();
-    seal::apply(&client, &plan).await.unwrap();
+    let plan = seal::plan(&survey, &options).unwrap_or_else(|error| panic!("{error}"));
+    seal::apply(&client, &plan)
+        .await
+        .unwrap_or_else(|error| panic!("{error}"));
     password.to_owned()
 }
 
