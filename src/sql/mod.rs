@@ -9,6 +9,7 @@ pub mod edit;
 pub mod functions;
 mod keywords;
 pub mod lexer;
+pub mod outline;
 mod purity;
 pub mod relations;
 pub mod rewrite;

@@ -19,6 +19,7 @@ mod layers;
 mod lifecycle;
 mod lifecycle_config;
 mod policy_check;
+mod redirect_sql;
 mod seal_attacks;
 mod seal_cli;
 mod seal_functions;

@@ -2,10 +2,22 @@
 //!
 //! Nothing here is a boundary. What is not understood stays as it was written, and Postgres refuses it; what is changed
 //! must mean the same. Every change is spliced into the client's own text, so that an error's position leads back to it.
+//! All names of ours begin with `devinprod_`.
+
+mod dml;
+mod group;
+mod insert;
+mod routine;
+mod scope;
+mod sources;
+mod utility;
+mod walk;
 
 use crate::catalog::Masked;
 use crate::sql::edit::Edit;
-use crate::sql::statement::Statement;
+use crate::sql::lexer::{self, Token, TokenKind};
+use crate::sql::statement::{Kind, Statement};
+use crate::sql::value;
 
 /// Where the proxy writes its token in [`Redirect::edits`] and in [`Returning::query`]: a plain word that stands inside of a
 /// string constant.
@@ -27,7 +39,7 @@ pub struct Redirect {
 
 /// RETURNING of columns that the statement's role may not read: the edits make the statement itself call
 /// `devinprod.remember('`[`TOKEN`]`', …)` for each row, and the rows that the client asked for come from a second statement,
-/// sent behind the first.
+/// sent behind the first. Of a PREPARE it is what to send behind each EXECUTE.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Returning {
     /// The second statement, with [`TOKEN`] in it. It has no parameters.
@@ -46,7 +58,47 @@ pub struct Blocked {
 }
 
 /// What to change in the statement, so that it reads the views in place of masked relations.
-pub fn redirect(_text: &str, _statement: &Statement, masked: &Masked) -> Redirect {
-    let _ = masked.relations().is_empty();
-    Redirect::default()
+pub fn redirect(text: &str, statement: &Statement, masked: &Masked) -> Redirect {
+    if masked.relations().is_empty() || !may_read(&statement.kind) {
+        return Redirect::default();
+    }
+    let tokens = lexer::significant(text);
+    if !names_masked(text, &tokens, masked) {
+        return Redirect::default();
+    }
+    utility::redirect(text, &tokens, masked).unwrap_or_default()
+}
+
+fn may_read(kind: &Kind) -> bool {
+    matches!(
+        kind,
+        Kind::Read
+            | Kind::EffectfulSelect
+            | Kind::Write
+            | Kind::Prepare { .. }
+            | Kind::Execute { .. }
+            | Kind::Declare { .. }
+            | Kind::Copy(_)
+            | Kind::CreateTable { .. }
+            | Kind::Ddl
+            | Kind::Code
+    )
+}
+
+/// Does any name in the text bear that of a masked relation, also inside of a function's body? Most statements end here.
+fn names_masked(text: &str, tokens: &[Token], masked: &Masked) -> bool {
+    tokens.iter().any(|token| match token.kind {
+        TokenKind::Word | TokenKind::QuotedIdentifier | TokenKind::UnicodeIdentifier => {
+            value::identifier(token, text).is_some_and(|name| masked.knows(&name))
+        }
+        TokenKind::DollarString | TokenKind::String => {
+            routine::body(text, token).is_some_and(|(body, _)| {
+                let inner = lexer::significant(body);
+                inner.iter().any(|token| {
+                    value::identifier(token, body).is_some_and(|name| masked.knows(&name))
+                })
+            })
+        }
+        _ => false,
+    })
 }
