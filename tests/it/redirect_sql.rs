@@ -47,7 +47,13 @@ impl World {
             )
             .await
             .unwrap();
-        client.batch_execute(&format!("{SCHEMA};\nGRANT TEMPORARY ON DATABASE {} TO app_dev", database.name)).await.unwrap();
+        client
+            .batch_execute(&format!(
+                "{SCHEMA};\nGRANT TEMPORARY ON DATABASE {} TO app_dev",
+                database.name
+            ))
+            .await
+            .unwrap();
         let masked = masked(&client).await;
         Self { client, masked }
     }
@@ -56,11 +62,18 @@ impl World {
     async fn run(&self, statements: &[&str], redirected: bool) -> (Vec<Seen>, Vec<String>) {
         self.client.batch_execute("BEGIN").await.unwrap();
         if redirected {
-            self.client.batch_execute("SET LOCAL ROLE app_dev").await.unwrap();
+            self.client
+                .batch_execute("SET LOCAL ROLE app_dev")
+                .await
+                .unwrap();
         }
         let mut seen = Vec::new();
         for text in statements {
-            let now = if redirected { self.redirected(text).await } else { see(&self.client, text).await };
+            let now = if redirected {
+                self.redirected(text).await
+            } else {
+                see(&self.client, text).await
+            };
             let failed = now.error.is_some();
             seen.push(now);
             if failed {
@@ -70,12 +83,30 @@ impl World {
         let mut tables = Vec::new();
         if seen.iter().all(|seen| seen.error.is_none()) {
             self.client.batch_execute("RESET ROLE").await.unwrap();
-            for table in ["users", "orders", "profiles", "documents", "events", "people", "visits", "codes", "\"Odd Table\""] {
-                let query = format!("SELECT coalesce(string_agg(t::text, E'\\n' ORDER BY t::text), '') FROM {table} t");
-                tables.push(format!("{table}: {}", harness::scalar(&self.client, &query).await));
+            for table in [
+                "users",
+                "orders",
+                "profiles",
+                "documents",
+                "events",
+                "people",
+                "visits",
+                "codes",
+                "\"Odd Table\"",
+            ] {
+                let query = format!(
+                    "SELECT coalesce(string_agg(t::text, E'\\n' ORDER BY t::text), '') FROM {table} t"
+                );
+                tables.push(format!(
+                    "{table}: {}",
+                    harness::scalar(&self.client, &query).await
+                ));
             }
         }
-        self.client.batch_execute("ROLLBACK; DEALLOCATE ALL").await.unwrap();
+        self.client
+            .batch_execute("ROLLBACK; DEALLOCATE ALL")
+            .await
+            .unwrap();
         (seen, tables)
     }
 
@@ -101,7 +132,9 @@ impl World {
 
 fn rewritten(text: &str, redirect: &Redirect) -> String {
     let mut edits = Edits::new();
-    edits.extend(redirect.edits.iter().cloned()).unwrap_or_else(|misfit| panic!("{misfit} in {text}: {:?}", redirect.edits));
+    edits
+        .extend(redirect.edits.iter().cloned())
+        .unwrap_or_else(|misfit| panic!("{misfit} in {text}: {:?}", redirect.edits));
     edits.apply(text).unwrap().text.replace(TOKEN, "a token")
 }
 
@@ -129,19 +162,25 @@ async fn masked(client: &Client) -> Masked {
         let (schema, name): (String, String) = (row.get("nspname"), row.get("relname"));
         let place = format!("\"{schema}.{name}\"");
         let view_oid: Option<u32> = row.get("view_oid");
-        let relation = relations.entry(row.get("oid")).or_insert_with(|| MaskedRelation {
-            view: view_oid.map(|_| format!("devinprod_masked.{place}")),
-            rows: view_oid.map(|_| format!("devinprod_rows.{place}")),
-            view_oid: view_oid.unwrap_or(0),
-            rows_oid: row.get::<_, Option<u32>>("rows_oid").unwrap_or(0),
-            oid: row.get("oid"),
-            schema,
-            name,
-            ..MaskedRelation::default()
-        });
+        let relation = relations
+            .entry(row.get("oid"))
+            .or_insert_with(|| MaskedRelation {
+                view: view_oid.map(|_| format!("devinprod_masked.{place}")),
+                rows: view_oid.map(|_| format!("devinprod_rows.{place}")),
+                view_oid: view_oid.unwrap_or(0),
+                rows_oid: row.get::<_, Option<u32>>("rows_oid").unwrap_or(0),
+                oid: row.get("oid"),
+                schema,
+                name,
+                ..MaskedRelation::default()
+            });
         let treatment: Option<String> = row.get("treatment");
         let treatment = treatment.unwrap_or_else(|| "clear".to_owned());
-        let shown = relation.columns.iter().filter(|column| column.view_number.is_some()).count();
+        let shown = relation
+            .columns
+            .iter()
+            .filter(|column| column.view_number.is_some())
+            .count();
         if row.get("key") {
             relation.key.push(row.get("attname"));
         }
@@ -171,7 +210,12 @@ async fn see(client: &Client, text: &str) -> Seen {
     match client.prepare(text).await {
         Ok(statement) => {
             for column in statement.columns() {
-                seen.columns.push(format!("{} {} {}", column.name(), column.type_(), column.type_modifier()));
+                seen.columns.push(format!(
+                    "{} {} {}",
+                    column.name(),
+                    column.type_(),
+                    column.type_modifier()
+                ));
             }
         }
         Err(error) => seen.error = Some(code(&error)),
@@ -183,7 +227,9 @@ async fn see(client: &Client, text: &str) -> Seen {
             for message in messages {
                 match message {
                     SimpleQueryMessage::Row(row) => {
-                        let fields: Vec<&str> = (0..row.len()).map(|at| row.get(at).unwrap_or("∅")).collect();
+                        let fields: Vec<&str> = (0..row.len())
+                            .map(|at| row.get(at).unwrap_or("∅"))
+                            .collect();
                         seen.rows.push(fields.join("|"));
                     }
                     SimpleQueryMessage::CommandComplete(count) => seen.count = count,
@@ -202,7 +248,10 @@ async fn copied(client: &Client, text: &str) -> Seen {
     match client.copy_out(text).await {
         Ok(stream) => {
             let chunks: Vec<_> = stream.try_collect().await.unwrap();
-            let mut lines: Vec<String> = chunks.iter().map(|line| String::from_utf8_lossy(line).into_owned()).collect();
+            let mut lines: Vec<String> = chunks
+                .iter()
+                .map(|line| String::from_utf8_lossy(line).into_owned())
+                .collect();
             lines.sort();
             seen.copied = lines.concat();
         }
@@ -212,7 +261,10 @@ async fn copied(client: &Client, text: &str) -> Seen {
 }
 
 fn code(error: &tokio_postgres::Error) -> String {
-    error.as_db_error().map_or_else(|| error.to_string(), |error| format!("{}: {}", error.code().code(), error.message()))
+    error.as_db_error().map_or_else(
+        || error.to_string(),
+        |error| format!("{}: {}", error.code().code(), error.message()),
+    )
 }
 
 /// The cases of a file: each begins with `--- what it is`, its statements end with `;` at a line's end.
@@ -237,7 +289,11 @@ async fn compare_on(world: &World, file: &'static str) {
         let (plain, plain_tables) = world.run(&statements, false).await;
         let (redirected, tables) = world.run(&statements, true).await;
         // What this server does not know (a newer syntax) shows nothing.
-        let unknown = plain.iter().any(|seen| seen.error.as_ref().is_some_and(|error| error.starts_with("42601") || error.starts_with("42883")));
+        let unknown = plain.iter().any(|seen| {
+            seen.error
+                .as_ref()
+                .is_some_and(|error| error.starts_with("42601") || error.starts_with("42883"))
+        });
         if unknown {
             continue;
         }
@@ -247,20 +303,43 @@ async fn compare_on(world: &World, file: &'static str) {
         }
         // A whole row's type is the view's, and the plan of a view is another one.
         let is_explain = statements.iter().any(|text| text.starts_with("EXPLAIN"));
-        if is_explain && redirected.iter().all(|seen| seen.error.is_none()) && tables == plain_tables {
+        if is_explain
+            && redirected.iter().all(|seen| seen.error.is_none())
+            && tables == plain_tables
+        {
             continue;
         }
         let differs = plain != redirected || plain_tables != tables;
         if differs {
-            let texts: Vec<String> = statements.iter().map(|text| rewritten(text, &world.redirect(text))).collect();
-            let blocked: Vec<_> = statements.iter().filter_map(|text| world.redirect(text).blocked).collect();
-            wrong.push(format!("{name}\n  {}\n  blocked: {blocked:?}{}", texts.join(";\n  "), difference(&plain, &redirected, &plain_tables, &tables)));
+            let texts: Vec<String> = statements
+                .iter()
+                .map(|text| rewritten(text, &world.redirect(text)))
+                .collect();
+            let blocked: Vec<_> = statements
+                .iter()
+                .filter_map(|text| world.redirect(text).blocked)
+                .collect();
+            wrong.push(format!(
+                "{name}\n  {}\n  blocked: {blocked:?}{}",
+                texts.join(";\n  "),
+                difference(&plain, &redirected, &plain_tables, &tables)
+            ));
         }
     }
-    assert!(wrong.is_empty(), "{} differ:\n\n{}", wrong.len(), wrong.join("\n\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} differ:\n\n{}",
+        wrong.len(),
+        wrong.join("\n\n")
+    );
 }
 
-fn difference(plain: &[Seen], redirected: &[Seen], plain_tables: &[String], tables: &[String]) -> String {
+fn difference(
+    plain: &[Seen],
+    redirected: &[Seen],
+    plain_tables: &[String],
+    tables: &[String],
+) -> String {
     let mut lines = String::new();
     for (expected, found) in plain.iter().zip(redirected) {
         if expected != found {

@@ -187,7 +187,7 @@ fn one(text: &str, tokens: &[Token], masked: &Masked) -> Option<(Redirect, usize
         words.parens()?;
         return Some((result(walk), words.rest().len()));
     }
-    let (outline, rest) = outline::prefix(text, tokens)?;
+    let (outline, rest) = outline::routine_prefix(text, tokens)?;
     let mut walk = Walk::new(text, masked, Answer::Impossible);
     walk.statement(&outline);
     Some((result(walk), rest.len()))

@@ -49,8 +49,6 @@ pub(super) struct Mention<'a> {
     pub(super) grouped: bool,
     /// It can mean nothing else.
     pub(super) certain: bool,
-    /// It was made in a nested statement.
-    pub(super) nested: bool,
 }
 
 /// What of a relation is mentioned.

@@ -46,7 +46,9 @@ pub(super) struct Wanted<'a> {
 
 /// What to read in the relation's place, and the oid of the view in it; None if nothing of the relation can be seen.
 pub(super) fn source(relation: &MaskedRelation, wanted: Wanted<'_>) -> Option<(String, u32)> {
-    if !wanted.system && !wanted.only && wanted.sample.is_none() {
+    // What has no rows view is a view itself, and has no children.
+    let only = wanted.only && relation.rows.is_some();
+    if !wanted.system && !only && wanted.sample.is_none() {
         return Some((relation.view.clone()?, relation.view_oid));
     }
     let rows = relation.rows.as_ref()?;

@@ -317,7 +317,6 @@ impl<'a> Walk<'a> {
             in_aggregate: aggregates > 0 || (!nested && reference.in_aggregate),
             grouped,
             certain,
-            nested,
         });
         let (relation, stays) = (bound.relation, matches!(bound.role, Role::Other));
         // A view is not in the schema of what it stands for.

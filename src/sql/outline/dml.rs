@@ -195,7 +195,7 @@ impl Reader<'_> {
             returning: None,
         };
         if self.cursor.eat_word("from") {
-            update.from = self.from_list()?;
+            update.from = self.item_list()?;
         }
         update.from_end = self.end();
         (update.condition, update.at_cursor) = self.dml_condition()?;
@@ -214,7 +214,7 @@ impl Reader<'_> {
             returning: None,
         };
         if self.cursor.eat_word("using") {
-            delete.using = self.from_list()?;
+            delete.using = self.item_list()?;
         }
         delete.using_end = self.end();
         (delete.condition, delete.at_cursor) = self.dml_condition()?;
@@ -261,7 +261,7 @@ impl Reader<'_> {
         if !self.cursor.eat_word("using") {
             return None;
         }
-        let source = self.from_item()?;
+        let source = self.listed_item()?;
         if !self.cursor.eat_word("on") {
             return None;
         }

@@ -164,7 +164,7 @@ impl<'a> Reader<'a> {
 
     /// Does this word begin another clause?
     fn ends_clause(&self, until: Until) -> bool {
-        const CLAUSES: [&str; 17] = [
+        const CLAUSES: [&str; 16] = [
             "where",
             "having",
             "window",
@@ -181,7 +181,6 @@ impl<'a> Reader<'a> {
             "when",
             "then",
             "do",
-            "loop",
         ];
         let at = self.cursor.at();
         let before = |back: usize, words: &[&str]| {
@@ -193,7 +192,7 @@ impl<'a> Reader<'a> {
             return false;
         }
         if self.is_word_at(at, &CLAUSES) {
-            return !(self.cursor.is_word("loop") && self.is_symbol_at(at + 1, b'('));
+            return true;
         }
         match () {
             () if self.cursor.is_word("as") => until == Until::Item,
@@ -203,6 +202,7 @@ impl<'a> Reader<'a> {
             }
             () if self.cursor.is_word("group") => !before(1, &["within"]),
             () if self.cursor.is_word("for") => true,
+            () if self.cursor.is_word("loop") => self.in_routine,
             () if self.cursor.is_word("with") => !self.is_word_at(at + 1, &["time", "ties"]),
             () => self.begins_join(at),
         }

@@ -6,18 +6,18 @@ use crate::sql::lexer::TokenKind;
 
 impl Reader<'_> {
     /// The list behind FROM or USING.
-    pub(super) fn from_list(&mut self) -> Option<Vec<FromItem>> {
-        let mut list = vec![self.from_item()?];
+    pub(super) fn item_list(&mut self) -> Option<Vec<FromItem>> {
+        let mut list = vec![self.listed_item()?];
         while self.cursor.eat_symbol(b',') {
-            list.push(self.from_item()?);
+            list.push(self.listed_item()?);
         }
         Some(list)
     }
 
     /// One item of FROM, its joins included.
-    pub(super) fn from_item(&mut self) -> Option<FromItem> {
+    pub(super) fn listed_item(&mut self) -> Option<FromItem> {
         self.nested(|reader| {
-            let mut item = reader.from_primary()?;
+            let mut item = reader.primary()?;
             while reader.begins_join(reader.cursor.at()) {
                 item = reader.join(item)?;
             }
@@ -48,7 +48,7 @@ impl Reader<'_> {
         if !self.cursor.eat_word("join") {
             return None;
         }
-        let mut right = self.from_primary()?;
+        let mut right = self.primary()?;
         let mut join = Join {
             left,
             right: FromItem::Function {
@@ -93,7 +93,7 @@ impl Reader<'_> {
         self.cursor.eat_symbol(b')').then_some(names)
     }
 
-    fn from_primary(&mut self) -> Option<FromItem> {
+    fn primary(&mut self) -> Option<FromItem> {
         let lateral = self.cursor.eat_word("lateral");
         if self.cursor.is_symbol(b'(') {
             if self.is_query(self.cursor.at()) {
@@ -106,7 +106,7 @@ impl Reader<'_> {
                 });
             }
             self.cursor.advance();
-            let mut inner = self.from_item()?;
+            let mut inner = self.listed_item()?;
             if !self.cursor.eat_symbol(b')') {
                 return None;
             }
@@ -162,26 +162,33 @@ impl Reader<'_> {
         }
         // Functions may bear names that no relation may.
         if cursor.relation().is_none() {
-            return cursor.label().is_some() && cursor.is_symbol(b'(');
+            return self.is_bare_function() || (cursor.label().is_some() && cursor.is_symbol(b'('));
         }
         cursor.is_symbol(b'(')
-            || (cursor.rest().is_empty() && false)
-            || self.is_word_at(
-                self.cursor.at(),
-                &[
-                    "current_date",
-                    "current_time",
-                    "current_timestamp",
-                    "current_user",
-                    "session_user",
-                ],
-            )
+    }
+
+    /// CURRENT_DATE and its kind, without parentheses.
+    fn is_bare_function(&self) -> bool {
+        const BARE: [&str; 10] = [
+            "current_catalog",
+            "current_date",
+            "current_role",
+            "current_time",
+            "current_timestamp",
+            "current_user",
+            "localtime",
+            "localtimestamp",
+            "session_user",
+            "user",
+        ];
+        self.is_word_at(self.cursor.at(), &BARE) && !self.is_symbol_at(self.cursor.at() + 1, b'(')
     }
 
     fn function(&mut self) -> Option<FromItem> {
         let start = self.cursor.here().start;
         let mut expression = Expression::default();
         let mut name = None;
+        let is_bare = self.is_bare_function();
         if !self.cursor.eat_words(&["rows", "from"]) {
             let mut label = self.cursor.label()?;
             while self.cursor.eat_symbol(b'.') {
@@ -189,7 +196,9 @@ impl Reader<'_> {
             }
             name = Some(label);
         }
-        self.group_of(&mut expression, false)?;
+        if !is_bare {
+            self.group_of(&mut expression, false)?;
+        }
         if self.cursor.is_word("with") && self.cursor.is_word_ahead(1, "ordinality") {
             self.cursor.eat_words(&["with", "ordinality"]);
         }

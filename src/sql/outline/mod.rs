@@ -17,7 +17,7 @@ use super::lexer::{Token, TokenKind};
 use super::statement::{Name, RelationName};
 
 /// How deep statements and parentheses may nest.
-const DEEPEST: usize = 100;
+const DEEPEST: usize = 250;
 
 /// A query or a DML statement, with its WITH.
 #[derive(Debug, Clone, PartialEq)]
@@ -69,7 +69,7 @@ pub enum Operand {
     /// VALUES and its rows: each row's values.
     Values(Vec<Vec<Expression>>),
     /// TABLE name: the place of both.
-    Table(Relation, Range<usize>),
+    Table(Box<Relation>, Range<usize>),
     /// A query in parentheses.
     Parens(Box<Outline>),
 }
@@ -344,6 +344,14 @@ pub fn prefix<'a>(text: &'a str, tokens: &'a [Token]) -> Option<(Outline, &'a [T
     Some((outline, reader.cursor.rest()))
 }
 
+/// The same in PL/pgSQL, where LOOP may end it.
+pub fn routine_prefix<'a>(text: &'a str, tokens: &'a [Token]) -> Option<(Outline, &'a [Token])> {
+    let mut reader = Reader::new(text, tokens);
+    reader.in_routine = true;
+    let outline = reader.statement()?;
+    Some((outline, reader.cursor.rest()))
+}
+
 /// What the expression that these tokens make mentions, as far as it is one.
 pub fn expression(text: &str, tokens: &[Token]) -> Option<Expression> {
     Reader::new(text, tokens).expression(expression::Until::Close)
@@ -356,6 +364,8 @@ struct Reader<'a> {
     /// For each opening parenthesis or bracket, the index of what closes it.
     closing: Vec<usize>,
     depth: usize,
+    /// This is PL/pgSQL: LOOP ends a query.
+    in_routine: bool,
 }
 
 impl<'a> Reader<'a> {
@@ -378,6 +388,7 @@ impl<'a> Reader<'a> {
             tokens,
             closing,
             depth: 0,
+            in_routine: false,
         }
     }
 
@@ -465,6 +476,7 @@ impl<'a> Reader<'a> {
 /// The outline of a SELECT whose first word was another one (PERFORM), and the tokens behind it.
 pub fn select_list<'a>(text: &'a str, tokens: &'a [Token]) -> Option<(Outline, &'a [Token])> {
     let mut reader = Reader::new(text, tokens);
+    reader.in_routine = true;
     let start = reader.cursor.here().start;
     let query = reader.select_query()?;
     let outline = Outline {

@@ -196,7 +196,7 @@ impl Reader<'_> {
             alias: None,
             sample: None,
         };
-        Some(Operand::Table(relation, start..self.end()))
+        Some(Operand::Table(Box::new(relation), start..self.end()))
     }
 
     /// `(value, …)`, of which there is at least one.
@@ -239,7 +239,7 @@ impl Reader<'_> {
         }
         self.into()?;
         if self.cursor.eat_word("from") {
-            select.from = self.from_list()?;
+            select.from = self.item_list()?;
         }
         self.into()?;
         if self.cursor.eat_word("where") {
