@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row};
 
+use super::facts::{Facts, facts};
 use super::queries;
 use crate::seal::{Names, SealError};
 
@@ -13,6 +14,8 @@ use crate::seal::{Names, SealError};
 pub struct Found {
     /// The users' relations, by schema and name.
     pub relations: Vec<FoundRelation>,
+    /// How the tables among them are written to, by oid.
+    pub(in crate::seal) facts: BTreeMap<u32, Facts>,
     /// What PUBLIC and the seal's groups hold on relations, by oid.
     pub(super) grants: BTreeMap<u32, BTreeSet<Grant>>,
     /// What stands in the schemas of views.
@@ -254,6 +257,7 @@ pub(in crate::seal) async fn collect(client: &Client, names: &Names) -> Result<F
     let functions = client.query_one(queries::FUNCTIONS, &[]).await?;
     Ok(Found {
         relations,
+        facts: facts(client).await?,
         grants,
         views: rows(client, queries::VIEWS, &[], view).await?,
         schemas: rows(client, queries::SCHEMAS, &[&readers], |row| {
