@@ -3,6 +3,8 @@
 //! Each dictionary is a function whose body is one constant, an array of `name`: inlined into the mask that picks
 //! from it, so that no table is read, and of fixed-size elements, so that picking does not walk over all before it.
 
+use std::collections::BTreeSet;
+
 use fake::locales::{self, Data};
 
 use super::mask::Locale;
@@ -30,7 +32,43 @@ pub(super) fn functions() -> String {
         sql.push_str(&person_name(*locale));
     }
     sql.push_str(&function("mask_lorem", &lorem()));
+    sql.push_str(&function("mask_cities", &cities()));
+    sql.push_str(&function(
+        "mask_street_kinds",
+        &ascii(locales::EN::ADDRESS_STREET_SUFFIX),
+    ));
+    sql.push_str(&function(
+        "mask_countries",
+        &ascii(locales::EN::ADDRESS_COUNTRY),
+    ));
+    sql.push_str(&function(
+        "mask_country_codes",
+        &ascii(locales::EN::ADDRESS_COUNTRY_CODE),
+    ));
     sql
+}
+
+/// Each word once, of ASCII letters and spaces.
+fn ascii(words: &[&'static str]) -> Vec<String> {
+    let plain = |word: &&str| {
+        word.len() <= 40
+            && word
+                .bytes()
+                .all(|byte| byte.is_ascii_alphabetic() || byte == b' ')
+    };
+    let words: BTreeSet<&str> = words.iter().copied().filter(plain).collect();
+    words.into_iter().map(str::to_owned).collect()
+}
+
+/// Cities that there are not: a last name and an ending.
+fn cities() -> Vec<String> {
+    let names = thinned(locales::EN::NAME_LAST_NAME, Locale::En);
+    let endings = locales::EN::ADDRESS_CITY_SUFFIX;
+    names
+        .iter()
+        .zip(endings.iter().cycle())
+        .map(|(name, ending)| format!("{name}{ending}"))
+        .collect()
 }
 
 fn names(locale: Locale) -> (&'static [&'static str], &'static [&'static str]) {
@@ -54,14 +92,14 @@ fn thinned(words: &[&'static str], locale: Locale) -> Vec<String> {
         (2..=LONGEST).contains(&word.len())
             && (locale != Locale::En || word.bytes().all(|byte| byte.is_ascii_alphabetic()))
     };
-    let words: std::collections::BTreeSet<&str> = words.iter().copied().filter(fits).collect();
+    let words: BTreeSet<&str> = words.iter().copied().filter(fits).collect();
     let step = words.len().div_ceil(MOST).max(1);
     words.into_iter().step_by(step).map(str::to_owned).collect()
 }
 
 /// Pairs of Latin words.
 fn lorem() -> Vec<String> {
-    let words: std::collections::BTreeSet<&str> = locales::EN::LOREM_WORD.iter().copied().collect();
+    let words: BTreeSet<&str> = locales::EN::LOREM_WORD.iter().copied().collect();
     let words: Vec<&str> = words.into_iter().collect();
     // A walk through the words that pairs each with others, without repeating a pair.
     (0..MOST)
@@ -106,15 +144,49 @@ fn person_name(locale: Locale) -> String {
     .collect()
 }
 
-/// A function that is one constant array.
+/// A function that is one constant array. Where the database's encoding may not have all letters, they are written
+/// without their accents.
 fn function(name: &str, words: &[String]) -> String {
-    let words: Vec<_> = words
+    let create = |words: &[String], quote: &dyn Fn(&str) -> String| {
+        let words: Vec<_> = words.iter().map(|word| quote(word)).collect();
+        format!(
+            "CREATE OR REPLACE FUNCTION devinprod.{name}() RETURNS name[] IMMUTABLE PARALLEL SAFE\n\
+             RETURN ARRAY[{}]::name[];\n",
+            words.join(",")
+        )
+    };
+    if words.iter().all(|word| word.is_ascii()) {
+        return create(words, &quoted);
+    }
+    let plain: Vec<_> = words
         .iter()
-        .map(|word| format!("'{}'", word.replace('\'', "''")))
+        .map(|word| deunicode::deunicode(word))
         .collect();
     format!(
-        "CREATE OR REPLACE FUNCTION devinprod.{name}() RETURNS name[] IMMUTABLE PARALLEL SAFE\n\
-         RETURN ARRAY[{}]::name[];\n",
-        words.join(",")
+        "DO $do$\nBEGIN\nIF getdatabaseencoding() = 'UTF8' THEN EXECUTE $words$\n{}$words$;\n\
+         ELSE EXECUTE $words$\n{}$words$;\nEND IF;\nEND\n$do$;\n",
+        create(words, &escaped),
+        create(&plain, &quoted)
     )
+}
+
+fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', "''"))
+}
+
+/// In ASCII alone, so that the text can be sent to a database of any encoding.
+fn escaped(word: &str) -> String {
+    if word.is_ascii() {
+        return quoted(word);
+    }
+    let letters: String = word
+        .chars()
+        .map(|letter| match letter {
+            '\'' => "''".to_owned(),
+            '\\' => "\\\\".to_owned(),
+            letter if letter.is_ascii() => letter.to_string(),
+            letter => format!("\\+{:06X}", u32::from(letter)),
+        })
+        .collect();
+    format!("U&'{letters}'")
 }

@@ -1,7 +1,8 @@
 //! The SQL of a masked value, of exactly its column's type.
 
 use super::KEY;
-use super::mask::{Mask, NamePart};
+use super::family::Family;
+use super::mask::{Mask, NamePart, Unit};
 
 /// The column that a mask is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,82 +20,48 @@ pub struct Column {
 #[error("{0}")]
 pub struct Unfit(pub String);
 
-/// What masks tell apart of a type.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Family {
-    /// Text of any length, or of so many characters at most.
-    Text(Option<u32>),
-    /// An integer, up to this.
-    Integer(i64),
-    /// A numeric: digits before and behind the point, if they are set.
-    Numeric(Option<(u32, u32)>),
-    /// real or double precision.
-    Float,
-    Money,
-    Date,
-    Timestamp,
-    Other,
-}
-
 impl Mask {
     /// SQL that makes a synthetic value of `column`'s type from `value`, the SQL of the real one; NULL stays NULL.
+    /// An array is masked element by element.
     ///
-    /// The SQL names everything with its schema, and reads the key by [`KEY`].
+    /// The SQL names everything with its schema and reads the key by [`KEY`]. A [subject](Mask::subject) is read as
+    /// `t.column`.
     ///
     /// # Errors
     /// [`Unfit`] if there is no such value of that type.
     pub fn expression(&self, value: &str, column: &Column) -> Result<String, Unfit> {
-        let family = Family::of(&column.sql_type);
+        match self {
+            Self::Null => return Ok(format!("NULL::{}", column.sql_type)),
+            Self::Constant { value: constant } => {
+                return Ok(format!(
+                    "(CASE WHEN ({value}) IS NOT NULL THEN {}::{} END)::{}",
+                    literal(constant),
+                    column.sql_type,
+                    column.sql_type
+                ));
+            }
+            _ => {}
+        }
+        if let Some(element) = column.sql_type.strip_suffix("[]") {
+            let element = Column {
+                sql_type: element.to_owned(),
+                labels: column.labels.clone(),
+                unique: false,
+            };
+            let item = self.expression("e.item", &element)?;
+            return Ok(format!(
+                "CASE WHEN ({value}) IS NOT NULL THEN ARRAY(SELECT {item} \
+                 FROM pg_catalog.unnest({value}) WITH ORDINALITY AS e (item, n) ORDER BY e.n)::{} END",
+                column.sql_type
+            ));
+        }
         let builder = Builder {
             mask: self,
             value,
             column,
-            family,
+            family: Family::of(column),
         };
-        match self {
-            Self::Null => Ok(format!("NULL::{}", column.sql_type)),
-            Self::PersonName { part, locale } => {
-                let part = match part {
-                    NamePart::Full => "person_name",
-                    NamePart::First => "first_name",
-                    NamePart::Last => "last_name",
-                };
-                builder.words(&format!("mask_{part}_{}", locale.name()), part)
-            }
-            Self::Email => match builder.text(20)? {
-                Some(longest) if longest < 64 => {
-                    builder.call("mask_email", &[&longest.to_string()])
-                }
-                _ => builder.call("mask_email", &[]),
-            },
-            Self::Phone => {
-                builder.text(15)?;
-                let function = if column.unique {
-                    "mask_unique_phone"
-                } else {
-                    "mask_phone"
-                };
-                builder.call(function, &[])
-            }
-            Self::Card => {
-                if !matches!(family, Family::Integer(i64::MAX) | Family::Numeric(None))
-                    && !matches!(family, Family::Numeric(Some((before, _))) if before >= 16)
-                {
-                    builder.text(16)?;
-                }
-                builder.call("mask_card", &[])
-            }
-            Self::Date { days } => {
-                let function = match family {
-                    Family::Date => "mask_date",
-                    Family::Timestamp => "mask_timestamp",
-                    _ => return Err(builder.unfit("a date, timestamp or timestamptz")),
-                };
-                builder.call(function, &[&days.to_string()])
-            }
-            Self::Number { range } => builder.number(*range),
-            Self::Text => builder.words("mask_text", "text"),
-        }
+        builder.build()
     }
 }
 
@@ -106,6 +73,158 @@ struct Builder<'a> {
 }
 
 impl Builder<'_> {
+    fn build(&self) -> Result<String, Unfit> {
+        let unique = self.column.unique;
+        match self.mask {
+            Mask::PersonName { part, locale } => {
+                let part = match part {
+                    NamePart::Full => "person_name",
+                    NamePart::First => "first_name",
+                    NamePart::Last => "last_name",
+                };
+                self.words(&format!("mask_{part}_{}", locale.name()), part)
+            }
+            Mask::Street => self.words("mask_street", "street"),
+            Mask::City => self.words("mask_city", "city"),
+            Mask::Company => self.words("mask_company", "company"),
+            Mask::Text => self.words("mask_text", "text"),
+            Mask::Country => match self.text(2)? {
+                Some(2) => self.call("mask_country_code", &[]),
+                _ => self.call("mask_country", &[]),
+            },
+            Mask::Postcode => {
+                self.text(1)?;
+                self.call("mask_postcode", &[])
+            }
+            Mask::UserName => {
+                let longest = self.text(8)?.unwrap_or(63).min(63);
+                self.call("mask_user_name", &[&longest.to_string()])
+            }
+            Mask::PasswordHash => {
+                let longest = self.text(32)?.unwrap_or(200).min(200);
+                self.call("mask_password_hash", &[&longest.to_string()])
+            }
+            Mask::Email => match self.text(20)? {
+                Some(longest) if longest < 64 => self.call("mask_email", &[&longest.to_string()]),
+                _ => self.call("mask_email", &[]),
+            },
+            Mask::Url => {
+                self.text(32)?;
+                self.call("mask_url", &[])
+            }
+            Mask::Phone => {
+                self.text(15)?;
+                self.call(
+                    if unique {
+                        "mask_unique_phone"
+                    } else {
+                        "mask_phone"
+                    },
+                    &[],
+                )
+            }
+            Mask::Ip => match self.family {
+                Family::Network => self.call("mask_ip", &["true"]),
+                Family::Address => self.call("mask_ip", &["false"]),
+                _ => {
+                    self.text(39)?;
+                    self.call("mask_ip", &["false"])
+                }
+            },
+            Mask::Mac => match self.family {
+                Family::Mac(bytes) => self.call("mask_mac", &[&bytes.to_string()]),
+                _ => {
+                    self.text(17)?;
+                    self.call("mask_mac", &["6"])
+                }
+            },
+            Mask::Uuid => {
+                if self.family != Family::Uuid {
+                    self.text(36)?;
+                }
+                self.call("mask_uuid", &[])
+            }
+            Mask::Card => {
+                let longest = match self.family {
+                    // Without a room for separators, and so without a sign.
+                    Family::Integer(63) | Family::Numeric(None) => Some(16),
+                    Family::Numeric(Some((precision, scale)))
+                        if whole_digits(precision, scale) >= 16 =>
+                    {
+                        Some(16)
+                    }
+                    _ => self.text(16)?,
+                };
+                self.call_grouped("mask_card", longest, 16, &[])
+            }
+            Mask::Iban { country } => {
+                let (code, digits) = country.code_and_digits();
+                let longest = self.text(4 + digits)?;
+                let more = [literal(code), digits.to_string()];
+                self.call_grouped("mask_iban", longest, 4 + digits, &[&more[0], &more[1]])
+            }
+            Mask::NationalId { country: None } => {
+                self.text(1)?;
+                self.call("mask_national_id", &[])
+            }
+            Mask::NationalId {
+                country: Some(country),
+            } => {
+                let (name, length) = country.name_and_length();
+                self.text(length)?;
+                self.call("mask_national_id", &[&literal(name)])
+            }
+            Mask::Date { days } => {
+                self.date("mask_date", "mask_timestamp", &[KEY, &days.to_string()])
+            }
+            Mask::DateShift { subject, days } => self.date(
+                "mask_date_shift",
+                "mask_date_shift",
+                &[&of_row(subject), KEY, &days.to_string()],
+            ),
+            Mask::DateCoarse { unit } => self.date(
+                "mask_date_coarse",
+                "mask_date_coarse",
+                &[&literal(unit.name())],
+            ),
+            Mask::Number { range } => self.number(*range),
+            Mask::NumberBucket { size } => {
+                let (_, most) = self.bounds()?;
+                let input = self.input("numeric");
+                Ok(self.cast(&format!(
+                    "devinprod.mask_number_bucket({input}, {size}, {most})"
+                )))
+            }
+            Mask::Json { paths, keys } => {
+                if self.family != Family::Json {
+                    return Err(self.unfit("documents"));
+                }
+                let rules = serde_json::to_string(paths).unwrap_or_default();
+                let rules = format!("{}::pg_catalog.jsonb", literal(&rules));
+                let keys = literal(keys.name());
+                Ok(self.cast(&format!(
+                    "devinprod.mask_json({}, {KEY}, {rules}, {keys})",
+                    self.value
+                )))
+            }
+            Mask::Bytea => match self.family {
+                Family::Bytea => Ok(format!("devinprod.mask_bytea({}, {KEY})", self.value)),
+                _ => Err(self.unfit("bytea")),
+            },
+            Mask::Enum { subject } => self.label(subject.as_deref()),
+            Mask::Partial { first, last } => {
+                self.text(first + last + 4)?;
+                let input = self.input("text");
+                Ok(self.cast(&format!("devinprod.mask_partial({input}, {first}, {last})")))
+            }
+            Mask::Hash { digits } => {
+                self.text(*digits)?;
+                self.call("mask_hash", &[&digits.to_string()])
+            }
+            Mask::Null | Mask::Constant { .. } => Err(self.unfit("nothing")),
+        }
+    }
+
     /// The longest text that the column takes; None if there is no limit.
     fn text(&self, at_least: u32) -> Result<Option<u32>, Unfit> {
         match self.family {
@@ -130,43 +249,39 @@ impl Builder<'_> {
         let tag = format!("devinprod.mask_tag('{class}', {value}, {KEY}, {DIGITS})");
         let words = format!("devinprod.{function}({value}, {KEY})");
         Ok(match longest {
-            None => self.cast(&format!("pg_catalog.concat_ws(' ', {words}, {tag})")),
+            None => self.cast(&format!("devinprod.mask_tagged({words}, 1000, {tag})")),
             Some(longest) if longest > DIGITS + 4 => {
                 let room = longest - DIGITS - 1;
-                self.cast(&format!(
-                    "pg_catalog.concat_ws(' ', pg_catalog.left({words}, {room}), {tag})"
-                ))
+                self.cast(&format!("devinprod.mask_tagged({words}, {room}, {tag})"))
             }
             Some(_) => self.cast(&tag),
         })
     }
 
-    fn number(&self, range: Option<(i64, i64)>) -> Result<String, Unfit> {
-        let (scale, most) = match self.family {
-            Family::Integer(most) => (0, most.to_string()),
-            Family::Numeric(Some((before, behind))) => (
-                behind,
-                // The greatest that the type holds: nines before and behind the point.
-                format!("{}.{}", nines(before), nines(behind)),
-            ),
-            Family::Numeric(None) | Family::Float | Family::Money => {
-                (2, "9999999999999".to_owned())
-            }
-            _ => return Err(self.unfit("a number")),
+    fn date(&self, of_date: &str, of_moment: &str, arguments: &[&str]) -> Result<String, Unfit> {
+        let function = match self.family {
+            Family::Date => of_date,
+            Family::Timestamp => of_moment,
+            _ => return Err(self.unfit("a date, timestamp or timestamptz")),
         };
+        let (value, arguments) = (self.value, arguments.join(", "));
+        Ok(self.cast(&format!("devinprod.{function}({value}, {arguments})")))
+    }
+
+    fn number(&self, range: Option<(i64, i64)>) -> Result<String, Unfit> {
+        let (scale, most) = self.bounds()?;
         let scale = scale.to_string();
-        match range {
-            None => self.call("mask_number", &[&scale, &most]),
-            Some((low, high)) => {
-                let fits = match self.family {
-                    Family::Integer(most) => low >= -most && high <= most,
-                    Family::Numeric(Some((before, _))) => {
+        match (range, self.family) {
+            (Some((low, high)), family) => {
+                let fits = match family {
+                    Family::Integer(bits) => low >= -greatest(bits) && high <= greatest(bits),
+                    Family::Numeric(Some((precision, scale))) => {
                         let digits = low
                             .unsigned_abs()
                             .max(high.unsigned_abs())
                             .to_string()
                             .len();
-                        digits <= before as usize
+                        i64::try_from(digits).unwrap_or(i64::MAX) <= whole_digits(precision, scale)
                     }
                     _ => true,
                 };
@@ -176,30 +291,82 @@ impl Builder<'_> {
                         self.column.sql_type
                     )));
                 }
-                self.call(
-                    "mask_number",
-                    &[&low.to_string(), &high.to_string(), &scale],
-                )
+                self.call_number(&[&low.to_string(), &high.to_string(), &scale])
             }
+            (None, Family::Integer(bits)) if self.column.unique => {
+                let (value, bits) = (self.value, bits.to_string());
+                Ok(self.cast(&format!(
+                    "devinprod.mask_unique_number(({value})::pg_catalog.int8, {KEY}, {bits})"
+                )))
+            }
+            (None, _) => self.call_number(&[&scale, &most]),
         }
     }
 
-    /// A mask function's call, as the column's type.
-    fn call(&self, function: &str, more: &[&str]) -> Result<String, Unfit> {
-        let input = match self.family {
-            Family::Integer(_) | Family::Numeric(_) | Family::Float | Family::Money
-                if !matches!(self.mask, Mask::Card) =>
-            {
-                self.input("numeric")
+    /// How many digits there are behind the point, and the greatest number that the type holds, or that we make.
+    fn bounds(&self) -> Result<(u32, String), Unfit> {
+        match self.family {
+            Family::Integer(bits) => Ok((0, greatest(bits).to_string())),
+            Family::Numeric(Some((precision, scale))) => Ok((
+                scale.max(0).unsigned_abs(),
+                Family::greatest_numeric(precision, scale),
+            )),
+            Family::Numeric(None) | Family::Float | Family::Money => {
+                Ok((2, "9999999999999".to_owned()))
             }
-            Family::Date | Family::Timestamp => self.value.to_owned(),
+            _ => Err(self.unfit("a number")),
+        }
+    }
+
+    fn label(&self, subject: Option<&str>) -> Result<String, Unfit> {
+        let labels: Vec<_> = match self.family {
+            Family::Boolean if subject.is_some() => vec![literal("false"), literal("true")],
+            Family::Boolean => {
+                return Err(Unfit(
+                    "the mask `enum` of a boolean needs `subject`: of two values, each would always stand for the same"
+                        .to_owned(),
+                ));
+            }
+            _ if self.column.labels.is_empty() => return Err(self.unfit("an enum's label")),
+            _ => self
+                .column
+                .labels
+                .iter()
+                .map(|label| literal(label))
+                .collect(),
+        };
+        let subject = subject.map_or_else(String::new, |subject| format!("{}, ", of_row(subject)));
+        Ok(self.cast(&format!(
+            "devinprod.mask_label({}, {subject}{KEY}, ARRAY[{}]::pg_catalog.text[])",
+            self.input("text"),
+            labels.join(", ")
+        )))
+    }
+
+    /// A call of a mask that groups its digits by four as the real value does, if the column has room for that.
+    fn call_grouped(
+        &self,
+        function: &str,
+        longest: Option<u32>,
+        digits: u32,
+        more: &[&str],
+    ) -> Result<String, Unfit> {
+        let input = match longest {
+            Some(longest) if longest < digits + digits.div_ceil(4) - 1 => {
+                format!("pg_catalog.translate({}, ' -', '')", self.input("text"))
+            }
             _ => self.input("text"),
         };
-        let more: String = more
-            .iter()
-            .map(|argument| format!(", {argument}"))
-            .collect();
-        Ok(self.cast(&format!("devinprod.{function}({input}, {KEY}{more})")))
+        Ok(self.cast(&call(function, &input, more)))
+    }
+
+    /// A call of a mask of texts, as the column's type.
+    fn call(&self, function: &str, more: &[&str]) -> Result<String, Unfit> {
+        Ok(self.cast(&call(function, &self.input("text"), more)))
+    }
+
+    fn call_number(&self, more: &[&str]) -> Result<String, Unfit> {
+        Ok(self.cast(&call("mask_number", &self.input("numeric"), more)))
     }
 
     /// The real value as text or numeric.
@@ -224,54 +391,29 @@ impl Builder<'_> {
     }
 }
 
-impl Family {
-    fn of(sql_type: &str) -> Self {
-        let (name, arguments) = split_type(sql_type);
-        let arguments: Vec<u32> = arguments
-            .split(',')
-            .filter_map(|number| number.trim().parse().ok())
-            .collect();
-        match name.rsplit('.').next().unwrap_or_default() {
-            "text" | "character varying" | "character" | "citext" => {
-                Self::Text(arguments.first().copied())
-            }
-            "bpchar" => Self::Text(None),
-            "name" => Self::Text(Some(63)),
-            "smallint" => Self::Integer(i64::from(i16::MAX)),
-            "integer" => Self::Integer(i64::from(i32::MAX)),
-            "bigint" => Self::Integer(i64::MAX),
-            "numeric" => Self::Numeric(match arguments.as_slice() {
-                [precision, scale] => Some((precision.saturating_sub(*scale), *scale)),
-                [precision] => Some((*precision, 0)),
-                _ => None,
-            }),
-            "real" | "double precision" => Self::Float,
-            "money" => Self::Money,
-            "date" => Self::Date,
-            "timestamp without time zone" | "timestamp with time zone" => Self::Timestamp,
-            _ => Self::Other,
-        }
-    }
+/// The digits before the point.
+fn whole_digits(precision: u32, scale: i32) -> i64 {
+    i64::from(precision) - i64::from(scale)
 }
 
-/// A type's name and what stands in its parentheses: `timestamp(3) without time zone`, `numeric(12,2)`.
-fn split_type(sql_type: &str) -> (String, &str) {
-    match (sql_type.find('('), sql_type.find(')')) {
-        (Some(open), Some(close)) if open < close => (
-            format!(
-                "{}{}",
-                sql_type.get(..open).unwrap_or_default(),
-                sql_type.get(close + 1..).unwrap_or_default()
-            ),
-            sql_type.get(open + 1..close).unwrap_or_default(),
-        ),
-        _ => (sql_type.to_owned(), ""),
-    }
+/// A column of the masked row.
+fn of_row(column: &str) -> String {
+    format!("(t.\"{}\")::pg_catalog.text", column.replace('"', "\"\""))
 }
 
-fn nines(digits: u32) -> String {
-    if digits == 0 {
-        return "0".to_owned();
-    }
-    "9".repeat(digits as usize)
+fn call(function: &str, input: &str, more: &[&str]) -> String {
+    let more: String = more
+        .iter()
+        .map(|argument| format!(", {argument}"))
+        .collect();
+    format!("devinprod.{function}({input}, {KEY}{more})")
+}
+
+fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// The greatest integer of so many bits and a sign.
+fn greatest(bits: u32) -> i64 {
+    i64::MAX >> (63 - bits.min(63))
 }

@@ -14,13 +14,16 @@
 //! Two rules hold for every function: it never raises (a message could carry a value), and a value whose key is
 //! missing is NULL.
 
+mod describe;
 mod dictionary;
 mod expression;
+mod family;
 mod mask;
 mod parameters;
 
+pub use describe::Description;
 pub use expression::{Column, Unfit};
-pub use mask::{Description, Locale, Mask, NamePart};
+pub use mask::{IbanCountry, IdCountry, JsonKeys, Locale, Mask, NamePart, Unit};
 pub use parameters::MaskError;
 
 /// Where an expression finds the key: one InitPlan in a view whose owner may read it.
@@ -31,12 +34,19 @@ pub const KEY: &str = "(SELECT k.key FROM devinprod.mask_key AS k)";
 /// Run as the sealing role with `search_path = pg_catalog`; may be run again. `@readers@` stands for the roles that
 /// read masked views: they execute the mask functions, and never read the key.
 pub fn definition() -> String {
-    let mut sql = String::from(include_str!("key.sql"));
-    sql.push_str(include_str!("base.sql"));
-    sql.push_str(&dictionary::functions());
-    sql.push_str(&include_str!("core.sql").replace("@luhn@", &luhn_sum()));
-    sql.push_str(include_str!("close.sql"));
-    sql
+    [
+        include_str!("sql/key.sql"),
+        include_str!("sql/base.sql"),
+        &dictionary::functions(),
+        include_str!("sql/contact.sql"),
+        &include_str!("sql/payment.sql").replace("@luhn@", &luhn_sum()),
+        include_str!("sql/date.sql"),
+        include_str!("sql/number.sql"),
+        include_str!("sql/text.sql"),
+        include_str!("sql/json.sql"),
+        include_str!("sql/close.sql"),
+    ]
+    .concat()
 }
 
 /// The Luhn sum of the 15 digits of `number`, as SQL: from the right, every other digit counts double, and a doubled

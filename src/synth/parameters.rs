@@ -1,11 +1,51 @@
 //! From what a policy file says of a mask to a checked [`Mask`].
 
+use std::collections::BTreeMap;
+
 use toml::{Table, Value};
 
-use super::mask::{Description, Locale, Mask, NamePart};
+use super::describe::Description;
+use super::mask::{IbanCountry, IdCountry, JsonKeys, Locale, Mask, NamePart, Unit};
 
 /// The farthest that a date may be moved, in days.
 const FARTHEST: i64 = 36_500;
+
+const NAME_PARTS: &[(&str, NamePart)] = &[
+    ("full", NamePart::Full),
+    ("first", NamePart::First),
+    ("last", NamePart::Last),
+];
+
+/// What a leaf of a document can become; `mask_json_text` knows the same.
+const JSON_RULES: &[&str] = &[
+    "auto",
+    "card",
+    "city",
+    "clear",
+    "company",
+    "country",
+    "date",
+    "email",
+    "first_name",
+    "hash",
+    "iban",
+    "ip",
+    "last_name",
+    "mac",
+    "national_id",
+    "null",
+    "number",
+    "password_hash",
+    "person_name",
+    "phone",
+    "postcode",
+    "shape",
+    "street",
+    "text",
+    "url",
+    "user_name",
+    "uuid",
+];
 
 /// Why a mask cannot be made of what stands in a policy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -51,30 +91,68 @@ struct Given<'a> {
 impl Given<'_> {
     fn mask(&self) -> Result<Mask, MaskError> {
         Ok(match self.mask.name {
+            "constant" => Mask::Constant {
+                value: self.scalar("value")?,
+            },
             "person_name" => Mask::PersonName {
-                part: self.choice(
-                    "part",
-                    &[
-                        ("full", NamePart::Full),
-                        ("first", NamePart::First),
-                        ("last", NamePart::Last),
-                    ],
-                )?,
+                part: self.choice("part", NAME_PARTS)?,
                 locale: self.locale()?,
             },
+            "user_name" => Mask::UserName,
+            "password_hash" => Mask::PasswordHash,
             "email" => Mask::Email,
             "phone" => Mask::Phone,
+            "street" => Mask::Street,
+            "city" => Mask::City,
+            "postcode" => Mask::Postcode,
+            "country" => Mask::Country,
+            "company" => Mask::Company,
+            "url" => Mask::Url,
+            "ip" => Mask::Ip,
+            "mac" => Mask::Mac,
+            "uuid" => Mask::Uuid,
             "card" => Mask::Card,
+            "iban" => Mask::Iban {
+                country: self.choice("country", IbanCountry::ALL)?,
+            },
+            "national_id" => Mask::NationalId {
+                country: match self.table.contains_key("country") {
+                    true => Some(self.choice("country", IdCountry::ALL)?),
+                    false => None,
+                },
+            },
             "date" => Mask::Date {
-                days: self
-                    .integer("days", 1, FARTHEST)?
-                    .and_then(|days| u32::try_from(days).ok())
-                    .unwrap_or(180),
+                days: self.small("days", 1, FARTHEST, 180)?,
+            },
+            "date_shift" => Mask::DateShift {
+                subject: self.required("subject", self.string("subject")?)?,
+                days: self.small("days", 1, FARTHEST, 180)?,
+            },
+            "date_coarse" => Mask::DateCoarse {
+                unit: self.choice("unit", Unit::ALL)?,
             },
             "number" => Mask::Number {
                 range: self.range("min", "max")?,
             },
+            "number_bucket" => Mask::NumberBucket {
+                size: self.required("size", self.integer("size", 2, i64::MAX)?)?,
+            },
             "text" => Mask::Text,
+            "json" => Mask::Json {
+                paths: self.paths("paths")?,
+                keys: self.choice("keys", JsonKeys::ALL)?,
+            },
+            "bytea" => Mask::Bytea,
+            "enum" => Mask::Enum {
+                subject: self.string("subject")?,
+            },
+            "partial" => Mask::Partial {
+                first: self.small("first", 0, 16, 0)?,
+                last: self.small("last", 0, 16, 4)?,
+            },
+            "hash" => Mask::Hash {
+                digits: self.small("digits", 8, 64, 32)?,
+            },
             _ => Mask::Null,
         })
     }
@@ -151,6 +229,81 @@ impl Given<'_> {
         }
     }
 
+    /// A whole number within small bounds.
+    fn small(&self, name: &str, least: i64, most: i64, unless_told: u32) -> Result<u32, MaskError> {
+        let given = self.integer(name, least, most)?;
+        Ok(given
+            .and_then(|number| u32::try_from(number).ok())
+            .unwrap_or(unless_told))
+    }
+
+    /// A text that is not empty; None if it is not given.
+    fn string(&self, name: &str) -> Result<Option<String>, MaskError> {
+        match self.table.get(name) {
+            None => Ok(None),
+            Some(Value::String(text)) if !text.is_empty() => Ok(Some(text.clone())),
+            Some(value) => Err(self.wrong(name, format!("a string, not {value}"))),
+        }
+    }
+
+    /// A string, number or boolean, as text.
+    fn scalar(&self, name: &str) -> Result<String, MaskError> {
+        let text = match self.table.get(name) {
+            None => None,
+            Some(Value::String(text)) if !text.contains('\0') => Some(text.clone()),
+            Some(
+                value @ (Value::Integer(_)
+                | Value::Float(_)
+                | Value::Boolean(_)
+                | Value::Datetime(_)),
+            ) => Some(value.to_string()),
+            Some(value) => {
+                return Err(self.wrong(name, format!("a string, number or boolean, not {value}")));
+            }
+        };
+        self.required(name, text)
+    }
+
+    /// What each path of a document becomes.
+    fn paths(&self, name: &str) -> Result<BTreeMap<String, String>, MaskError> {
+        let table = match self.table.get(name) {
+            None => return Ok(BTreeMap::new()),
+            Some(Value::Table(table)) => table,
+            Some(value) => {
+                return Err(self.wrong(name, format!("a table of paths and masks, not {value}")));
+            }
+        };
+        let mut paths = BTreeMap::new();
+        for (path, rule) in table {
+            let Value::String(rule) = rule else {
+                return Err(self.wrong(name, format!("a table of strings; `{path}` is {rule}")));
+            };
+            if !JSON_RULES.contains(&rule.as_str()) {
+                return Err(MaskError {
+                    message: format!("`{rule}` is nothing that the path `{path}` can become"),
+                    hint: did_you_mean(rule, JSON_RULES),
+                    parameter: Some(name.to_owned()),
+                });
+            }
+            if path.is_empty() || path.split('.').any(str::is_empty) || path.contains('\0') {
+                return Err(self.wrong(
+                    name,
+                    format!("a table of paths like `address.city`; `{path}` is none"),
+                ));
+            }
+            paths.insert(path.clone(), rule.clone());
+        }
+        Ok(paths)
+    }
+
+    fn required<T>(&self, name: &str, given: Option<T>) -> Result<T, MaskError> {
+        given.ok_or_else(|| MaskError {
+            message: format!("the mask `{}` needs `{name}`", self.mask.name),
+            hint: format!("`{name}` is {}", self.meaning(name)),
+            parameter: None,
+        })
+    }
+
     /// Two whole numbers in order; None if neither is given.
     fn range(&self, low: &str, high: &str) -> Result<Option<(i64, i64)>, MaskError> {
         match (
@@ -172,15 +325,16 @@ impl Given<'_> {
     }
 
     fn wrong(&self, name: &str, must_be: String) -> MaskError {
-        let meaning = self.mask.parameters.iter().find(|known| known.0 == name);
         MaskError {
             message: format!("`{name}` of the mask `{}` is {must_be}", self.mask.name),
-            hint: format!(
-                "`{name}` is {}",
-                meaning.map_or("not known", |known| known.2)
-            ),
+            hint: format!("`{name}` is {}", self.meaning(name)),
             parameter: Some(name.to_owned()),
         }
+    }
+
+    fn meaning(&self, name: &str) -> &'static str {
+        let known = self.mask.parameters.iter().find(|known| known.0 == name);
+        known.map_or("not known", |known| known.2)
     }
 }
 

@@ -33,5 +33,7 @@ mod seal_masks_setup;
 mod seal_setup;
 mod smoke;
 mod synth;
+mod synth_attacks;
+mod synth_formats;
 mod synth_kit;
 mod traps;

@@ -49,3 +49,22 @@ BEGIN
 END
 $mask$;
 
+CREATE OR REPLACE FUNCTION devinprod.mask_tagged(words text, room integer, tag text) RETURNS text IMMUTABLE PARALLEL SAFE
+RETURN left(words, room) || ' ' || tag;
+
+-- The same digits and letters wherever the value is short and has a layout of its own (postcodes, national ids):
+-- each digit becomes a digit, each letter a letter of its case, and what people put between them stays.
+CREATE OR REPLACE FUNCTION devinprod.mask_shape_of(digest bytea, value text) RETURNS text IMMUTABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT coalesce(string_agg(CASE
+            WHEN c COLLATE "C" ~ '[0-9]' THEN (get_byte(digest, n::integer - 1) % 10)::text
+            WHEN c COLLATE "C" ~ '[A-Z]' THEN chr(65 + get_byte(digest, n::integer - 1) % 26)
+            WHEN c COLLATE "C" ~ '[ ()./-]' THEN c
+            ELSE chr(97 + get_byte(digest, n::integer - 1) % 26) END, '' ORDER BY n), '')
+    FROM unnest(string_to_array(left(btrim(left(value, 64)), 32), NULL)) WITH ORDINALITY AS split (c, n);
+END;
+
+-- For values that may be long: all of it counts, as it is.
+CREATE OR REPLACE FUNCTION devinprod.mask_long_digest(class text, value text, key bytea) RETURNS bytea STABLE PARALLEL SAFE
+RETURN devinprod.mask_digest(class, sha256(devinprod.mask_bytes(value)), key);
+
