@@ -182,6 +182,12 @@ impl Builder<'_> {
                 "mask_date_shift",
                 &[&of_row(subject), KEY, &days.to_string()],
             ),
+            Mask::DateCoarse {
+                unit: Unit::Day | Unit::Hour,
+            } if self.family == Family::Date => Err(Unfit(
+                "a date is a whole day already: the mask `date_coarse` needs `unit` week or longer"
+                    .to_owned(),
+            )),
             Mask::DateCoarse { unit } => self.date(
                 "mask_date_coarse",
                 "mask_date_coarse",
@@ -396,9 +402,10 @@ fn whole_digits(precision: u32, scale: i32) -> i64 {
     i64::from(precision) - i64::from(scale)
 }
 
-/// A column of the masked row.
+/// A column of the masked row, as text; rows without it belong together.
 fn of_row(column: &str) -> String {
-    format!("(t.\"{}\")::pg_catalog.text", column.replace('"', "\"\""))
+    let column = column.replace('"', "\"\"");
+    format!("COALESCE((t.\"{column}\")::pg_catalog.text, '')")
 }
 
 fn call(function: &str, input: &str, more: &[&str]) -> String {

@@ -474,7 +474,7 @@ async fn odd_values_are_masked(database: TestDatabase) {
                 .view(&view, &mask, &column, &odd_values(sql_type))
                 .await;
             wrong.extend(judge(&masks, &reader, &view, &mask, sql_type).await);
-            let keyed = crate::synth_kit::unique(sql_type);
+            let keyed = unique(sql_type);
             if mask.expression("t.c", &keyed).is_ok() {
                 masks
                     .view(&format!("{view}_u"), &mask, &keyed, &odd_values(sql_type))

@@ -39,7 +39,7 @@ RETURN length(value) <= 24 AND value COLLATE "C" ~ '^[+]?[(]?[0-9]([ ()./-]{0,2}
 
 -- The part of it that is kept: the country's code, as far as it can be told, or the leading zero.
 CREATE OR REPLACE FUNCTION devinprod.mask_phone_prefix(value text) RETURNS text IMMUTABLE PARALLEL SAFE
-RETURN coalesce(substring(value COLLATE "C" FROM '^(?:[+][0-9]{1,3}[ ./-]|[+][17]|[+][0-9]{2}|00[0-9]{2}|0)'), '');
+RETURN coalesce(substring(value COLLATE "C" FROM '^(?:[+][0-9]{1,3}[ ./-]|[+][17]|[+][2-689][0-9]|00[0-9]{2}|0)'), '');
 
 CREATE OR REPLACE FUNCTION devinprod.mask_phone_digits(value text) RETURNS text IMMUTABLE PARALLEL SAFE
 RETURN translate(value, ' ()./-', '');

@@ -10,7 +10,8 @@ RETURN CASE
     WHEN value COLLATE "C" ~* '^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$' THEN 'uuid'
     WHEN value COLLATE "C" ~* '^https?://' THEN 'url'
     WHEN value COLLATE "C" ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}' THEN 'date'
-    WHEN value COLLATE "C" ~ '^[0-9 ()./+-]+$' THEN 'shape'
+    WHEN devinprod.mask_is_phone(value) THEN 'phone'
+    WHEN value COLLATE "C" ~ '^[0-9 ()./-]+$' THEN 'shape'
     ELSE 'text' END;
 
 CREATE OR REPLACE FUNCTION devinprod.mask_json_date_of(digest bytea, value text) RETURNS text STABLE PARALLEL SAFE
