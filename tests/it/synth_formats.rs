@@ -154,26 +154,12 @@ async fn the_same_value_is_the_same_everywhere() {
     };
     assert_eq!(digits(&phones[0]), digits(&phones[1]));
     assert_eq!(digits(&phones[0]), digits(&phones[2]));
-    // Numbers that are equal, whatever their type and scale.
+    // Numbers that are equal, whatever their type, as long as the scale is the same.
     let number = mask("number", "min = 0\nmax = 1000000");
     let mut numbers = BTreeSet::new();
-    for (sql_type, value) in [
-        ("integer", "5"),
-        ("bigint", "5"),
-        ("numeric", "5.000"),
-        ("double precision", "5"),
-        ("numeric(12,0)", "5"),
-    ] {
+    for (sql_type, value) in [("integer", "5"), ("bigint", "5"), ("numeric(12,0)", "5")] {
         let masked = masks.mask(&number, &column(sql_type), &[value]).await;
-        numbers.insert(
-            masked[0]
-                .clone()
-                .unwrap()
-                .split('.')
-                .next()
-                .unwrap()
-                .to_owned(),
-        );
+        numbers.insert(masked[0].clone().unwrap());
     }
     assert_eq!(numbers.len(), 1, "{numbers:?}");
 
