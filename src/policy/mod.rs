@@ -15,7 +15,6 @@ pub mod live;
 mod masks;
 mod pattern;
 mod raw;
-mod schema;
 
 #[cfg(test)]
 mod tests;
@@ -31,7 +30,6 @@ use pattern::Pattern;
 
 pub use against::Comparison;
 pub use date::Moment;
-pub use schema::json_schema;
 
 /// What a developer gets of a column.
 #[derive(Debug, Clone, PartialEq, Eq)]

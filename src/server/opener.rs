@@ -211,9 +211,10 @@ impl Opener for UpstreamOpener {
             Isolation::Sandbox(Seal::Sealed) | Isolation::ReadOnly(Seal::Sealed) => {
                 self.check_seal().await?;
                 let keeper = self.keeper().await?;
-                let set = self.upstream.sets.get(developer).map(String::as_str);
+                let set = self.upstream.sets.get(developer);
+                tracing::debug!(developer, set, "leases a developer role");
                 let lease = self
-                    .in_time(seal::lease_of(&keeper, set))
+                    .in_time(seal::lease(&keeper))
                     .await?
                     .map_err(|error| self.seal_refusal(&error))?;
                 let flavor = match self.upstream.isolation {
