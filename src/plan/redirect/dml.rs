@@ -82,7 +82,10 @@ impl<'a> Walk<'a> {
     }
 
     /// What of the relation must be read from, so that these mentions can be shown.
-    fn identity_for(&mut self, target: &Target<'a>) -> Option<(&'a MaskedRelation, Identity)> {
+    pub(super) fn identity_for(
+        &mut self,
+        target: &Target<'a>,
+    ) -> Option<(&'a MaskedRelation, Identity)> {
         let relation = target.relation?;
         let uses_system = self
             .scopes
@@ -315,7 +318,7 @@ impl<'a> Walk<'a> {
     }
 
     /// The statement that gives the rows of RETURNING, or why there is none.
-    fn second(
+    pub(super) fn second(
         &mut self,
         target: &Target<'a>,
         relation: &'a MaskedRelation,
@@ -421,6 +424,14 @@ impl<'a> Walk<'a> {
         }
         self.close_target();
     }
+}
+
+/// What notes a row in RETURNING.
+pub(super) fn remember(target: &Target<'_>) -> String {
+    format!(
+        "devinprod.remember('{TOKEN}', {0}.tableoid, {0}.ctid)",
+        target.name
+    )
 }
 
 /// The column, if the mention can be replaced by one of the view beside the target.

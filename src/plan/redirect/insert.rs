@@ -6,17 +6,25 @@ use super::sources::{quoted, shown, table};
 use super::walk::Walk;
 use crate::catalog::{MaskedColumn, MaskedRelation};
 use crate::sql::classify::classify;
+use crate::sql::lexer::{self, TokenKind};
 use crate::sql::outline::{Body, Conflict, Expression, Insert, Operand, Outline};
 use crate::sql::statement::Kind;
 
 impl<'a> Walk<'a> {
-    pub(super) fn insert_into(&mut self, insert: &'a Insert) {
+    /// `with`: it stands behind common table expressions of its own.
+    pub(super) fn insert_into(&mut self, insert: &'a Insert, with: bool) {
         if let Some(source) = &insert.source {
             self.statement(source);
         }
         let target = self.open_target(&insert.target);
+        let mut answered = false;
         if let (Some(conflict), Some(relation)) = (&insert.conflict, target.relation) {
-            self.conflict(&target, relation, insert, conflict);
+            match self.hidden_arbiter(conflict) {
+                Some(column) => {
+                    answered = self.upsert(&target, relation, insert, conflict, column, with)
+                }
+                None => self.conflict(&target, relation, insert, conflict),
+            }
         } else if let Some(conflict) = &insert.conflict {
             for assignment in &conflict.assignments {
                 assignment
@@ -26,10 +34,20 @@ impl<'a> Walk<'a> {
             }
             self.optional(conflict.condition.as_ref());
         }
-        if let Some(returning) = &insert.returning {
+        if let (Some(returning), false) = (&insert.returning, answered) {
             self.returning(&target, returning, &[]);
         }
         self.close_target();
+    }
+
+    /// A masked column by which ON CONFLICT finds a row.
+    fn hidden_arbiter(&mut self, conflict: &'a Conflict) -> Option<&'a MaskedColumn> {
+        let arbiter = conflict.arbiter.as_ref()?;
+        let hidden = self.hidden(|walk| walk.expression(arbiter));
+        hidden.iter().find_map(|mention| match mention.what {
+            What::Column(column) => Some(column),
+            _ => None,
+        })
     }
 
     fn conflict(
@@ -39,27 +57,11 @@ impl<'a> Walk<'a> {
         insert: &'a Insert,
         conflict: &'a Conflict,
     ) {
-        if let Some(arbiter) = &conflict.arbiter {
-            let hidden = self.hidden(|walk| walk.expression(arbiter));
-            let column = hidden.iter().find_map(|mention| match mention.what {
-                What::Column(column) => Some(column),
-                _ => None,
-            });
-            if let Some(column) = column {
-                self.block(
-                    shown(relation, Some(&column.name)),
-                    &format!("ON CONFLICT must read the masked column `{}` ({})", column.name, column.because),
-                    "leave out the columns behind ON CONFLICT if it is DO NOTHING, name a clear unique column, or look for the row first and then INSERT or UPDATE",
-                );
-                return;
-            }
-        } else if conflict.constraint.is_some()
-            && relation.columns.iter().any(|column| !column.clear)
-        {
+        if conflict.constraint.is_some() && relation.columns.iter().any(|column| !column.clear) {
             self.block(
                 shown(relation, None),
                 "ON CONFLICT ON CONSTRAINT reads the constraint's columns, and one of them may be masked",
-                "name clear columns behind ON CONFLICT",
+                "name the columns behind ON CONFLICT",
             );
         }
         let mut excluded = Bound::other(Some("excluded".to_owned()));
@@ -132,6 +134,35 @@ impl<'a> Walk<'a> {
         );
     }
 
+    /// The columns behind ON CONFLICT, if it names nothing but columns: an expression is another value than a column's.
+    pub(super) fn arbiter_columns<'c>(&self, conflict: &'c Conflict) -> Option<Vec<&'c str>> {
+        let arbiter = conflict
+            .arbiter
+            .as_ref()
+            .filter(|arbiter| arbiter.statements.is_empty())?;
+        let columns: Option<Vec<&str>> = arbiter
+            .references
+            .iter()
+            .map(|reference| match reference.parts.as_slice() {
+                [name] => Some(name.value.as_str()),
+                _ => None,
+            })
+            .collect();
+        let named: usize = arbiter
+            .references
+            .iter()
+            .map(|reference| reference.span.len())
+            .sum();
+        let text = self.text.get(arbiter.span.clone())?;
+        let tokens = lexer::significant(text);
+        let written: usize = tokens
+            .iter()
+            .filter(|token| !matches!(token.kind, TokenKind::Symbol(b'(' | b')' | b',')))
+            .map(|token| token.span().len())
+            .sum();
+        columns.filter(|columns| !columns.is_empty() && named == written)
+    }
+
     fn proposed_value(
         &self,
         relation: &MaskedRelation,
@@ -148,31 +179,12 @@ impl<'a> Walk<'a> {
                 .collect(),
         };
         let place = |name: &str| listed.iter().position(|listed| *listed == name);
-        let arbiter = conflict.arbiter.as_ref()?;
-        let keys: Option<Vec<(&str, usize)>> = arbiter
-            .references
-            .iter()
-            .map(|reference| match reference.parts.as_slice() {
-                [name] => Some((name.value.as_str(), place(&name.value)?)),
-                _ => None,
-            })
+        let keys: Option<Vec<(&str, usize)>> = self
+            .arbiter_columns(conflict)?
+            .into_iter()
+            .map(|name| Some((name, place(name)?)))
             .collect();
-        let keys = keys.filter(|keys| !keys.is_empty() && arbiter.statements.is_empty())?;
-        // Nothing but names: an expression would be another value than the column's.
-        let plain: String = arbiter
-            .references
-            .iter()
-            .filter_map(|reference| self.text.get(reference.span.clone()))
-            .collect();
-        let written: String = self
-            .text
-            .get(arbiter.span.clone())?
-            .chars()
-            .filter(|c| !c.is_whitespace() && !"(),".contains(*c))
-            .collect();
-        if plain.split_whitespace().collect::<String>() != written {
-            return None;
-        }
+        let keys = keys?;
         let wanted = place(&column.name)?;
         let source = insert.source.as_ref()?;
         let rows = self.proposed_rows(relation, &listed, &keys, (&column.name, wanted), source)?;

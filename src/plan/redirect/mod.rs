@@ -10,6 +10,7 @@ mod insert;
 mod routine;
 mod scope;
 mod sources;
+mod upsert;
 mod utility;
 mod walk;
 
@@ -30,6 +31,8 @@ pub struct Redirect {
     pub edits: Vec<Edit>,
     /// The statement to send behind it, whose rows are the client's.
     pub returning: Option<Returning>,
+    /// What the statement's tag becomes: this, and the number at its end. An INSERT may run as another statement.
+    pub tag: Option<&'static str>,
     /// The views that are read: each one's oid, and the oid of the relation in whose place it stands.
     pub views: Vec<(u32, u32)>,
     /// Why Postgres will refuse it, as far as that can be told from here. The statement is sent all the same: this is

@@ -70,6 +70,7 @@ pub(super) fn result(walk: Walk<'_>) -> Redirect {
     Redirect {
         edits: walk.edits,
         returning: walk.returning,
+        tag: walk.tag,
         views: walk.views.into_iter().collect(),
         blocked: walk.blocked,
     }

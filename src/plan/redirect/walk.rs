@@ -33,6 +33,7 @@ pub(super) struct Walk<'a> {
     pub(super) views: BTreeSet<(u32, u32)>,
     pub(super) blocked: Option<Blocked>,
     pub(super) returning: Option<Returning>,
+    pub(super) tag: Option<&'static str>,
     pub(super) scopes: Vec<Scope<'a>>,
     /// The common table expressions in sight.
     tables: Vec<&'a str>,
@@ -49,6 +50,7 @@ impl<'a> Walk<'a> {
             views: BTreeSet::new(),
             blocked: None,
             returning: None,
+            tag: None,
             scopes: Vec::new(),
             tables: Vec::new(),
             depth: 0,
@@ -127,7 +129,7 @@ impl<'a> Walk<'a> {
         }
         match &statement.body {
             Body::Query(query) => self.query(query),
-            Body::Insert(insert) => self.insert_into(insert),
+            Body::Insert(insert) => self.insert_into(insert, !statement.tables.is_empty()),
             Body::Update(update) => self.update(update),
             Body::Delete(delete) => self.delete(delete),
             Body::Merge(merge) => self.merge(merge),

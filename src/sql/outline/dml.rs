@@ -8,8 +8,8 @@ use super::{
 use crate::sql::statement::Name;
 
 impl Reader<'_> {
-    /// Behind INSERT INTO.
-    pub(super) fn insert(&mut self) -> Option<Insert> {
+    /// Behind INSERT INTO, which begins there.
+    pub(super) fn insert(&mut self, begins: usize) -> Option<Insert> {
         let start = self.cursor.here().start;
         let name = self.cursor.relation()?;
         let span = start..self.end();
@@ -34,7 +34,8 @@ impl Reader<'_> {
             true => Some(self.target_list()?),
             false => None,
         };
-        if self.cursor.eat_word("overriding") {
+        let overriding = self.cursor.eat_word("overriding");
+        if overriding {
             self.cursor.eat_any_word(&["user", "system"]);
             self.cursor.eat_word("value");
         }
@@ -47,8 +48,10 @@ impl Reader<'_> {
             false => None,
         };
         Some(Insert {
+            start: begins,
             target,
             columns,
+            overriding,
             source,
             conflict,
             returning: self.returning()?,
@@ -100,11 +103,11 @@ impl Reader<'_> {
         } else if self.cursor.eat_words(&["on", "constraint"]) {
             conflict.constraint = Some(self.cursor.name()?);
         }
-        conflict.span.end = self.end();
         if !self.cursor.eat_word("do") {
             return None;
         }
         if self.cursor.eat_word("nothing") {
+            conflict.span.end = self.end();
             return Some(conflict);
         }
         if !self.cursor.eat_words(&["update", "set"]) {
@@ -114,6 +117,7 @@ impl Reader<'_> {
         if self.cursor.eat_word("where") {
             conflict.condition = Some(self.expression(Until::Clause)?);
         }
+        conflict.span.end = self.end();
         Some(conflict)
     }
 
@@ -127,13 +131,14 @@ impl Reader<'_> {
     }
 
     fn assignment(&mut self) -> Option<Assignment> {
+        let begins = self.cursor.here().start;
         if self.cursor.is_symbol(b'(') {
             let columns = self.target_list()?;
             if !self.cursor.eat_operator("=") {
                 return None;
             }
-            let start = self.cursor.here().start;
             if self.is_query(self.cursor.at()) {
+                let start = self.cursor.here().start;
                 let mut value = Expression::default();
                 let statement = self.in_parens()?;
                 value.statements.push(super::Nested {
@@ -142,6 +147,7 @@ impl Reader<'_> {
                 });
                 value.span = start..self.end();
                 return Some(Assignment {
+                    span: begins..self.end(),
                     columns,
                     values: vec![value],
                     from_query: true,
@@ -150,6 +156,7 @@ impl Reader<'_> {
             self.cursor.eat_word("row");
             let values = self.row()?;
             return Some(Assignment {
+                span: begins..self.end(),
                 columns,
                 values,
                 from_query: false,
@@ -172,9 +179,11 @@ impl Reader<'_> {
         if !self.cursor.eat_operator("=") {
             return None;
         }
+        let value = self.expression(Until::Item)?;
         Some(Assignment {
+            span: begins..self.end(),
             columns: vec![column],
-            values: vec![self.expression(Until::Item)?],
+            values: vec![value],
             from_query: false,
         })
     }

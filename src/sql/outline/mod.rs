@@ -219,10 +219,14 @@ pub struct Join {
 /// INSERT.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Insert {
+    /// Where its first word begins, behind WITH.
+    pub start: usize,
     /// INTO.
     pub target: Relation,
     /// The column list; None if there is none.
     pub columns: Option<Vec<Name>>,
+    /// OVERRIDING stands before its source.
+    pub overriding: bool,
     /// VALUES or a query; None for DEFAULT VALUES.
     pub source: Option<Outline>,
     /// ON CONFLICT.
@@ -234,7 +238,7 @@ pub struct Insert {
 /// ON CONFLICT.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Conflict {
-    /// From ON to the end of what names the arbiter.
+    /// All of it, from ON to DO NOTHING or the end of WHERE.
     pub span: Range<usize>,
     /// What stands in parentheses behind ON CONFLICT, and its WHERE.
     pub arbiter: Option<Expression>,
@@ -249,6 +253,8 @@ pub struct Conflict {
 /// `column = value` or `(column, …) = (value, …)`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Assignment {
+    /// Its place.
+    pub span: Range<usize>,
     /// The columns.
     pub columns: Vec<Name>,
     /// The values: one expression each, or the query that gives all of them, with its parentheses.

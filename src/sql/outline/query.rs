@@ -43,8 +43,9 @@ impl Reader<'_> {
                     tables.push(reader.common_table()?);
                 }
             }
+            let begins = reader.cursor.here().start;
             let body = if reader.cursor.eat_words(&["insert", "into"]) {
-                Body::Insert(Box::new(reader.insert()?))
+                Body::Insert(Box::new(reader.insert(begins)?))
             } else if reader.cursor.eat_word("update") {
                 Body::Update(Box::new(reader.update()?))
             } else if reader.cursor.eat_words(&["delete", "from"]) {

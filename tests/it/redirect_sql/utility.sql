@@ -105,3 +105,9 @@ SELECT * FROM f()
 DO $$ BEGIN UPDATE users SET city = (SELECT max(email) FROM users), notes = email WHERE email = 'u5@example.org'; END $$
 --- explain analyze of an update that returns
 EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) UPDATE users SET city = 'E' WHERE email = 'u1@example.org' RETURNING *
+--- prepare a conflict on a masked column
+PREPARE p AS INSERT INTO users (id, email, full_name, born, balance) VALUES ($1, $2, $3, $4, $5) ON CONFLICT (email) DO UPDATE SET full_name = excluded.full_name, born = $6;
+EXECUTE p(900, 'u1@example.org', 'C', '2000-01-01', 1, '2001-01-01');
+EXECUTE p(901, 'n1@example.org', 'C', '2000-01-01', 1, '2001-01-01')
+--- explain a conflict on a masked column that returns
+EXPLAIN (COSTS OFF) INSERT INTO users (id, email, full_name) VALUES (901, 'u2@example.org', 'D') ON CONFLICT (email) DO UPDATE SET city = 'found' RETURNING *

@@ -140,6 +140,28 @@ INSERT INTO events VALUES (1, '2023-08-30', 'again', 'k') ON CONFLICT (id, day) 
 INSERT INTO users (id, email, full_name) VALUES (1, 'c1@example.org', 'C') ON CONFLICT (id) DO UPDATE SET email = excluded.email RETURNING id, email
 --- conflict, do nothing
 INSERT INTO users (id, email, full_name) VALUES (1, 'c1@example.org', 'C') ON CONFLICT DO NOTHING
+--- conflict on a masked column, do nothing
+INSERT INTO users (id, email, full_name) VALUES (900, 'u1@example.org', 'C'), (901, 'new@example.org', 'D') ON CONFLICT (email) DO NOTHING
+--- conflict on a masked column, do nothing, returning
+INSERT INTO users AS u (id, email, full_name, born) VALUES (900, 'u1@example.org', 'C', '2000-01-01'), (901, 'new@example.org', 'D', NULL) ON CONFLICT (email) DO NOTHING RETURNING u.id, email, born
+--- conflict on a masked column, do nothing, from a query
+INSERT INTO users (email, id, full_name) SELECT 'u' || n || '@example.org', 1000 + n, 'Q' FROM generate_series(10, 15) n ON CONFLICT (email) DO NOTHING
+--- conflict on a masked column
+INSERT INTO users (id, email, full_name, born, balance) VALUES (900, 'u1@example.org', 'C', '2000-01-01', 1), (901, 'new@example.org', 'D', NULL, 2.5) ON CONFLICT (email) DO UPDATE SET full_name = excluded.full_name, born = excluded.born, city = 'conflict'
+--- conflict on a masked column, from a query
+WITH x AS (SELECT 7 AS m) INSERT INTO users (id, email, full_name, born) SELECT 1000 + n, 'u' || n || '@example.org', 'Q', '2000-01-01' FROM generate_series(10, 15) n, x ON CONFLICT (email) DO UPDATE SET born = excluded.born
+--- conflict on a masked column, condition
+INSERT INTO public.users AS u (id, email, full_name, balance) VALUES (900, 'u1@example.org', 'C', 3), (901, 'u2@example.org', 'Name 2', 3), (902, 'u30@example.org', 'X', 1) ON CONFLICT (email) DO UPDATE SET balance = u.balance + excluded.balance, (notes, city) = (u.full_name || excluded.full_name, u.city || '!') WHERE u.full_name <> excluded.full_name
+--- conflict on a masked column, returning
+INSERT INTO users (id, email, full_name, notes) VALUES (901, 'new@example.org', 'D', DEFAULT) ON CONFLICT (email) DO UPDATE SET full_name = excluded.full_name RETURNING id, email, full_name AS f
+--- conflict on a masked column, returning, found
+INSERT INTO users AS u (id, email, full_name) VALUES (901, 'u2@example.org', 'D') ON CONFLICT (email) DO UPDATE SET full_name = excluded.full_name || u.email WHERE u.full_name <> 'x' RETURNING u.*
+--- conflict on a masked column, returning a clear one
+INSERT INTO users (id, email, full_name) VALUES (901, 'u2@example.org', 'D') ON CONFLICT (email) DO UPDATE SET city = 'found' RETURNING id
+--- conflict on a masked key
+INSERT INTO codes VALUES ('alpha', 5), ('gamma', 6) ON CONFLICT (code) DO UPDATE SET uses = codes.uses + excluded.uses
+--- conflict in with, do nothing
+WITH x AS (INSERT INTO users (id, email, full_name) VALUES (900, 'u1@example.org', 'C'), (901, 'y', 'D') ON CONFLICT (email) DO NOTHING RETURNING id) SELECT * FROM x
 --- merge
 MERGE INTO users u USING orders o ON u.id = o.id WHEN MATCHED AND o.id < 4 THEN UPDATE SET city = o.status WHEN NOT MATCHED THEN DO NOTHING
 --- merge on a masked column
