@@ -71,7 +71,8 @@ pub struct Forward {
     pub utility: bool,
     /// Settings whose value is read back after it, and whether they were set for the transaction only.
     pub captures: Vec<(String, bool)>,
-    /// The tag to answer with, where the text that runs is not the client's.
+    /// The tag to answer with, where the text that runs is not the client's. If it ends in a space, the number of the
+    /// real tag follows.
     pub tag: Option<&'static str>,
     /// A notice for the client.
     pub notice: Option<Refusal>,

@@ -2,7 +2,7 @@
 //! beside its plan.
 
 use super::redirect::{Blocked, TOKEN, redirect};
-use super::{Plan, Rewritten};
+use super::{Action, Plan, Rewritten};
 use crate::catalog::Masked;
 use crate::sql::edit::Edits;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -76,7 +76,10 @@ impl Plan {
             }
         }
         let rewritten = edits.apply(&self.text).ok()?;
-        let plan = Self::rewritten(rewritten);
+        let mut plan = Self::rewritten(rewritten);
+        if let (Some(tag), Action::Forward(forward)) = (redirect.tag, &mut plan.action) {
+            forward.tag = Some(tag);
+        }
         let returning = redirect
             .returning
             .map(|returning| Arc::new(Self::new(&token(&returning.query))));

@@ -237,12 +237,17 @@ impl Session {
             ) => self.held.extend_from_slice(&message),
             (Some(Expect::Execute { complete, .. }), b'C') => {
                 let complete = *complete;
-                if !matches!(complete, Complete::Keep(_)) {
+                if !matches!(complete, Complete::Keep(..)) {
                     self.describe();
                 }
                 match complete {
-                    Complete::Keep(number) => {
+                    Complete::Keep(number, None) => {
                         self.kept.insert(number, message.freeze());
+                    }
+                    Complete::Keep(number, Some(tag)) => {
+                        let mut told = BytesMut::new();
+                        backend::command_told_as(&mut told, tag, &message);
+                        self.kept.insert(number, told.freeze());
                     }
                     Complete::Kept(number, hold) => {
                         let tag = self
@@ -257,9 +262,13 @@ impl Session {
                         out.extend_from_slice(&tag);
                     }
                     Complete::Forward => self.client.out.extend_from_slice(&message),
-                    Complete::Tag(tag) => backend::command_complete(&mut self.client.out, tag),
+                    Complete::Tag(tag) => {
+                        backend::command_told_as(&mut self.client.out, tag, &message);
+                    }
                     Complete::Hold(None) => self.held.extend_from_slice(&message),
-                    Complete::Hold(Some(tag)) => backend::command_complete(&mut self.held, tag),
+                    Complete::Hold(Some(tag)) => {
+                        backend::command_told_as(&mut self.held, tag, &message);
+                    }
                 }
                 self.queue.pop_front();
             }

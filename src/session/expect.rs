@@ -99,12 +99,12 @@ pub enum Rows {
 pub enum Complete {
     /// To the client as it is.
     Forward,
-    /// To the client under another tag.
+    /// To the client under another tag; one that ends in a space is told with the number of the real one.
     Tag(&'static str),
     /// Held until [`Expect::EmitHeld`], perhaps under another tag.
     Hold(Option<&'static str>),
-    /// Kept under this number, to be told behind the rows of another statement.
-    Keep(u64),
+    /// Kept under this number, perhaps with another tag, to be told behind the rows of another statement.
+    Keep(u64, Option<&'static str>),
     /// The one that was kept; held as by `Hold` if the last is true.
     Kept(u64, bool),
 }

@@ -121,7 +121,7 @@ impl Session {
         });
         self.expect_bound();
         let number = self.next_number();
-        self.remember(b"", number)?;
+        self.remember(b"", number, plan)?;
         self.push_origin(behind.origin.clone());
         self.ensure_prepared(behind)?;
         let link = &mut self.world()?.link;
@@ -186,7 +186,7 @@ impl Session {
         };
         if rows.is_empty() {
             self.push_origin(prepared.origin.clone());
-            self.remember(&portal.upstream, portal.number)?;
+            self.remember(&portal.upstream, portal.number, &prepared.plan)?;
             self.push_origin(behind.origin.clone());
             self.ensure_prepared(behind)?;
             // Bound behind the Execute: what a portal sees is what is there when it is bound.
@@ -236,14 +236,14 @@ impl Session {
     }
 
     /// Runs the statement itself; its tag is kept.
-    fn remember(&mut self, portal: &[u8], number: u64) -> Result<(), Stop> {
+    fn remember(&mut self, portal: &[u8], number: u64, plan: &Plan) -> Result<(), Stop> {
         if self.kept.len() >= TAGS {
             self.kept.clear();
         }
         self.world()?.link.execute(portal, 0);
         self.queue.push_back(Expect::Execute {
             rows: Rows::Drop,
-            complete: Complete::Keep(number),
+            complete: Complete::Keep(number, plan.forward().and_then(|forward| forward.tag)),
         });
         Ok(())
     }

@@ -64,6 +64,19 @@ pub fn command_complete(out: &mut BytesMut, tag: &str) {
     message(out, b'C', |out| string(out, tag.as_bytes()));
 }
 
+/// Writes a CommandComplete in the place of another one (a whole message): under this tag, with the number at the end
+/// of the real tag behind it if it ends in a space.
+pub fn command_told_as(out: &mut BytesMut, tag: &str, real: &[u8]) {
+    if !tag.ends_with(' ') {
+        return command_complete(out, tag);
+    }
+    let digits = real.iter().rev().skip_while(|byte| **byte == 0);
+    let mut number: Vec<u8> = digits.copied().take_while(u8::is_ascii_digit).collect();
+    number.reverse();
+    let number = String::from_utf8_lossy(&number);
+    command_complete(out, &format!("{tag}{number}"));
+}
+
 /// Writes a ParameterStatus.
 pub fn parameter_status(out: &mut BytesMut, name: &str, value: &str) {
     message(out, b'S', |out| {
@@ -300,6 +313,19 @@ mod tests {
         assert_eq!(fields.text(b'C'), "42601");
         assert_eq!(fields.text(b'H'), "do");
         assert_eq!(fields.text(b'P'), "3");
+    }
+
+    #[test]
+    fn a_tag_is_told_as_another_with_the_real_number() {
+        let told = |tag: &str, real: &str| {
+            let (mut message, mut out) = (BytesMut::new(), BytesMut::new());
+            command_complete(&mut message, real);
+            command_told_as(&mut out, tag, &message);
+            let frame = frame::take(&mut out, 1000).unwrap().unwrap();
+            String::from_utf8(frame.body.to_vec()).unwrap()
+        };
+        assert_eq!(told("INSERT 0 ", "MERGE 12"), "INSERT 0 12\0");
+        assert_eq!(told("TRUNCATE TABLE", "DO"), "TRUNCATE TABLE\0");
     }
 
     #[test]
