@@ -18,6 +18,8 @@ mod harness_works;
 mod layers;
 mod lifecycle;
 mod lifecycle_config;
+mod masked;
+mod masked_kit;
 mod own_cells;
 mod own_cells_kit;
 mod policy_check;
