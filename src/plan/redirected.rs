@@ -1,10 +1,11 @@
 //! A statement on masked relations as it is sent: redirected once per text and meaning of names, then kept
 //! beside its plan.
 
-use super::redirect::{Blocked, TOKEN, redirect};
+use super::redirect::{Blocked, Redirect, TOKEN, redirect};
 use super::{Action, Plan, Rewritten};
 use crate::catalog::Masked;
-use crate::sql::edit::Edits;
+use crate::sql::edit::{Edit, Edits};
+use crate::sql::statement::{Kind, RelationName};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Meanings of names for which a plan's redirect is kept: search paths, catalogs of several upstreams.
@@ -56,7 +57,10 @@ impl Plan {
     }
 
     fn redirect(&self, masked: &Masked) -> Option<Redirected> {
-        let redirect = redirect(&self.text, &self.statement, masked);
+        let redirect = match &self.statement.kind {
+            Kind::Lock { tables, .. } => locks(tables, masked),
+            _ => redirect(&self.text, &self.statement, masked),
+        };
         if redirect.edits.is_empty() && redirect.blocked.is_none() {
             return None;
         }
@@ -90,10 +94,23 @@ impl Plan {
         })
     }
 
+    /// The plan of a text that was made from a client's.
     fn rewritten(rewritten: Rewritten) -> Self {
         Self {
             back: Some(Arc::new(rewritten.clone())),
             ..Self::new(&rewritten.text)
         }
+    }
+}
+
+/// LOCK TABLE asks for rights to the whole table; one of the view locks the table, too.
+fn locks(tables: &[RelationName], masked: &Masked) -> Redirect {
+    let edits = tables.iter().filter_map(|table| {
+        let relation = masked.resolve(table.schema.as_deref(), &table.name)?;
+        Some(Edit::new(table.span.clone(), relation.view.clone()?))
+    });
+    Redirect {
+        edits: edits.collect(),
+        ..Redirect::default()
     }
 }

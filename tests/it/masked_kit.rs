@@ -14,6 +14,16 @@ pub struct Closed {
     pub mask: Option<&'static str>,
 }
 
+impl Closed {
+    /// A masked column.
+    pub const fn shown(column: &'static str, mask: &'static str) -> Self {
+        Self {
+            column,
+            mask: Some(mask),
+        }
+    }
+}
+
 /// A proxy in front of this database, sealed, with views in the place of the tables of these columns.
 pub async fn masked_proxy(database: TestDatabase, closed: &[Closed], setup: Setup) -> Proxy {
     let proxy = harness::proxy_with(database, setup).await;
