@@ -119,7 +119,7 @@ async fn names_mean_what_the_search_path_and_the_sandbox_say() {
     let masked = "DataRow \"masked1\"";
     client.parse("s", sql, &[]).sync();
     client.run().await;
-    let mut prepared = async |client: &mut Client| {
+    let prepared = async |client: &mut Client| {
         client.bind("", "s", &[]).execute("", 0).sync();
         harness::wire::transcript(&client.run().await)
     };
