@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::harness::{self, Setup, wire::Client};
+use crate::masked_kit::{Closed, masked_proxy};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -80,10 +81,18 @@ async fn counter(port: u16, seen: Arc<Seen>) -> u16 {
 
 /// A proxy whose sandboxes' messages are counted, and a client whose sandbox has begun.
 async fn counted() -> (Arc<Seen>, harness::Proxy, Client) {
+    counted_with(&[]).await
+}
+
+/// The same, with these columns behind masks.
+async fn counted_with(closed: &[Closed]) -> (Arc<Seen>, harness::Proxy, Client) {
     let seen = Arc::new(Seen::default());
     let mut database = harness::database().await;
     database.port = counter(database.port, seen.clone()).await;
-    let proxy = harness::proxy_with(database, Setup::default()).await;
+    let proxy = match closed {
+        [] => harness::proxy_with(database, Setup::default()).await,
+        closed => masked_proxy(database, closed, Setup::default()).await,
+    };
     let mut client = Client::connect(&proxy.url()).await;
     client
         .simple("UPDATE accounts SET name = name WHERE id = 1")
@@ -173,6 +182,53 @@ async fn a_query_of_several_statements_is_asked_about_once() {
     );
     client.simple(several).await;
     assert_eq!(seen.take(), (1, 0), "from then on");
+}
+
+#[tokio::test]
+async fn masked_tables_cost_no_round_trip_more() {
+    let closed = [Closed::shown("accounts.email", "'masked'")];
+    let (seen, _proxy, mut client) = counted_with(&closed).await;
+    client
+        .parse("s", "SELECT email FROM accounts WHERE id = $1", &[])
+        .describe(b'S', "s")
+        .sync();
+    client.run().await;
+    assert_eq!(seen.take(), (1, 0), "Parse and Describe");
+    for id in 101..104 {
+        let read = client.simple("SELECT email FROM accounts").await;
+        assert!(read.contains("\"masked\""), "{read}");
+        assert_eq!(seen.take(), (1, 0), "a read in the simple protocol");
+        client
+            .extended("SELECT email FROM accounts WHERE id = $1", &[Some("1")])
+            .await;
+        assert_eq!(seen.take(), (1, 0), "a read in the extended protocol");
+        client.bind("", "s", &[Some("1")]).execute("", 0).sync();
+        client.run().await;
+        assert_eq!(seen.take(), (1, 0), "a prepared read");
+        let insert = format!(
+            "INSERT INTO accounts (id, email, name) VALUES ({id}, {id}, 'n') RETURNING email"
+        );
+        let returned = client.simple(&insert).await;
+        assert!(returned.contains("\"masked\""), "{returned}");
+        assert_eq!(seen.take(), (1, 1), "RETURNING in the simple protocol");
+        client
+            .extended(
+                "UPDATE accounts SET email = $1 WHERE id = 101 RETURNING email",
+                &[Some("x")],
+            )
+            .await;
+        assert_eq!(seen.take(), (1, 1), "RETURNING in the extended protocol");
+    }
+    // What names mean is looked up again after DDL, by the next statement that names a masked relation.
+    client.simple("BEGIN").await;
+    client.simple("CREATE TEMP TABLE other (n int)").await;
+    seen.take();
+    client.simple("SELECT count(*) FROM orders").await;
+    assert_eq!(seen.take(), (1, 0), "no masked relation is named");
+    client.simple("SELECT email FROM accounts").await;
+    assert_eq!(seen.take(), (2, 0), "one is");
+    client.simple("SELECT email FROM accounts").await;
+    assert_eq!(seen.take(), (1, 0), "again");
 }
 
 #[tokio::test]

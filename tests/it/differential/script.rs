@@ -6,6 +6,7 @@
 //! allow: why the proxy may differ here
 //!   + NoticeResponse NOTICE 00000: a line that only the proxy answers, `*` at its end stands for anything
 //!   - a line that only Postgres answers
+//! allow masked: the same, where the tables are read through masks
 //! Query SELECT 1;
 //!   a line that begins with white space continues the one before
 //! Parse s1 (23): SELECT $1          Parse: SELECT 1 is the unnamed one; the types are optional
@@ -40,6 +41,8 @@ pub struct Case {
 pub struct Allowance {
     /// True: the proxy; false: Postgres.
     pub proxy: bool,
+    /// Only where the tables are read through masks.
+    pub masked: bool,
     /// The line, or its beginning if it ends in `*`.
     pub pattern: String,
 }
@@ -90,7 +93,11 @@ pub fn cases(text: &str) -> Vec<Case> {
         if let Some(pair) = line.strip_prefix("connect: ") {
             let (name, value) = pair.split_once('=').expect("name=value");
             case.parameters.push((name.to_owned(), value.to_owned()));
-        } else if let Some(allowed) = line.strip_prefix("allow: ") {
+        } else if let Some((masked, allowed)) = line
+            .strip_prefix("allow: ")
+            .map(|allowed| (false, allowed))
+            .or_else(|| Some((true, line.strip_prefix("allow masked: ")?)))
+        {
             let mut lines = allowed.split('\n');
             let reason = lines.next().unwrap_or_default();
             assert!(
@@ -98,7 +105,8 @@ pub fn cases(text: &str) -> Vec<Case> {
                 "{}: allow without a reason",
                 case.name
             );
-            case.allowances.extend(lines.map(allowance));
+            case.allowances
+                .extend(lines.map(|line| allowance(line, masked)));
         } else {
             let step = step(&line);
             case.steps.push((line, step));
@@ -108,11 +116,12 @@ pub fn cases(text: &str) -> Vec<Case> {
     cases
 }
 
-fn allowance(line: &str) -> Allowance {
+fn allowance(line: &str, masked: bool) -> Allowance {
     let (sign, pattern) = line.trim_start().split_at(2);
     assert!(matches!(sign, "+ " | "- "), "not an allowance: {line}");
     Allowance {
         proxy: sign == "+ ",
+        masked,
         pattern: pattern.to_owned(),
     }
 }
