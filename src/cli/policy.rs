@@ -11,7 +11,7 @@ use clap::Subcommand;
 use tokio_postgres::Client;
 
 use super::{Failure, block_on, print};
-use crate::policy::{Loaded, Policy, Wrong};
+use crate::policy::{Loaded, Policy, Wrong, json_schema};
 use crate::report::Report;
 use crate::upstream::address::Address;
 use crate::upstream::admin::admin;
@@ -23,11 +23,17 @@ const FOLDER: &str = "policies";
 pub(super) enum PolicyCommand {
     /// Check policy files, alone or against a database
     Check(check::CheckArgs),
+    /// Print the JSON schema of policy files, for editors
+    Schema,
 }
 
 pub(super) fn run(command: PolicyCommand) -> anyhow::Result<ExitCode> {
     match command {
         PolicyCommand::Check(args) => block_on(check::run(args)),
+        PolicyCommand::Schema => {
+            print::line(json_schema().trim_end());
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }
 

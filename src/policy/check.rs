@@ -9,6 +9,8 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 use toml::Spanned;
 
+pub(super) use who::SEEN;
+
 use super::date::Moment;
 use super::pattern::Pattern;
 use super::raw::{RawClass, RawPolicy, RawSchema, RawTreatment};

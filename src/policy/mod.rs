@@ -15,6 +15,7 @@ pub mod live;
 mod masks;
 mod pattern;
 mod raw;
+mod schema;
 
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,7 @@ use pattern::Pattern;
 
 pub use against::Comparison;
 pub use date::Moment;
+pub use schema::json_schema;
 
 /// What a developer gets of a column.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -211,10 +211,9 @@ impl Opener for UpstreamOpener {
             Isolation::Sandbox(Seal::Sealed) | Isolation::ReadOnly(Seal::Sealed) => {
                 self.check_seal().await?;
                 let keeper = self.keeper().await?;
-                let set = self.upstream.sets.get(developer);
-                tracing::debug!(developer, set, "leases a developer role");
+                let set = self.upstream.sets.get(developer).map(String::as_str);
                 let lease = self
-                    .in_time(seal::lease(&keeper))
+                    .in_time(seal::lease_of(&keeper, set))
                     .await?
                     .map_err(|error| self.seal_refusal(&error))?;
                 let flavor = match self.upstream.isolation {

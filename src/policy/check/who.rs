@@ -13,7 +13,8 @@ use crate::report::{Problem, did_you_mean};
 /// With the longest prefix and `exc_` before it, a set's role must have a name of 63 bytes at most.
 const SET_LENGTH: usize = 18;
 
-const SEEN: [(&str, Seen); 3] = [
+/// How a column may come back, as a case says it.
+pub(in crate::policy) const SEEN: [(&str, Seen); 3] = [
     ("clear", Seen::Clear),
     ("masked", Seen::Masked),
     ("null", Seen::Null),
