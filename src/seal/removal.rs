@@ -5,7 +5,7 @@ use tokio_postgres::Client;
 use super::judge::Finding;
 use super::plan::{SealPlan, Step};
 use super::survey::Survey;
-use super::{Names, SealError, queries};
+use super::{Names, SealError, masks, queries};
 
 /// A privilege that PUBLIC lost to the seal.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,8 +63,8 @@ pub fn removal(survey: &Survey, taken: &[Taken], names: &Names) -> Result<SealPl
         removes: true,
         names: names.clone(),
     };
-    plan.steps.extend(super::masks::without_triggers(survey));
     give_back(survey, taken, &mut plan);
+    plan.steps.extend(masks::removal(&survey.masks));
     let ours: Vec<&str> = survey
         .roles
         .iter()

@@ -24,8 +24,6 @@ pub(in crate::seal) struct Facts {
     pub rules: Vec<String>,
     /// The seal's triggers that it has.
     pub triggers: Vec<String>,
-    /// The functions, as SQL, that only those call.
-    pub functions: Vec<String>,
     /// Its columns by name.
     pub columns: BTreeMap<String, ColumnFacts>,
 }
@@ -69,7 +67,6 @@ fn table(row: &Row) -> Result<Facts, SealError> {
         before_update: row.try_get(5)?,
         rules: row.try_get(6)?,
         triggers: row.try_get(7)?,
-        functions: row.try_get(8)?,
         columns: BTreeMap::new(),
     })
 }
@@ -90,11 +87,7 @@ SELECT c.oid, format('%I.%I', n.nspname, c.relname), c.relispartition,
             AND w.ev_type <> '1' ORDER BY 1),
     ARRAY(SELECT t.tgname::text FROM pg_trigger t
         WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgparentid = 0 AND starts_with(t.tgname::text, $1)
-        ORDER BY 1),
-    ARRAY(SELECT DISTINCT format('devinprod.\"%s\"', replace(p.proname, '\"', '\"\"'))
-        FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
-        WHERE t.tgrelid = c.oid AND t.tgparentid = 0 AND starts_with(t.tgname::text, $1)
-            AND starts_with(p.proname::text, 'noted_update ') ORDER BY 1)
+        ORDER BY 1)
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p') AND n.nspname <> 'information_schema' AND n.nspname <> 'devinprod'
     AND n.nspname !~ '^pg_'";

@@ -14,6 +14,8 @@ use crate::seal::{Names, SealError};
 pub struct Found {
     /// The users' relations, by schema and name.
     pub relations: Vec<FoundRelation>,
+    /// How the tables among them are written to, by oid.
+    pub(in crate::seal) facts: BTreeMap<u32, Facts>,
     /// What PUBLIC and the seal's groups hold on relations, by oid.
     pub(super) grants: BTreeMap<u32, BTreeSet<Grant>>,
     /// What stands in the schemas of views.
@@ -30,8 +32,6 @@ pub struct Found {
     pub(super) secrets: Vec<(String, String)>,
     /// A digest of the seal's functions as they are.
     pub(super) functions: Option<String>,
-    /// What tables are like that may be written to, by oid.
-    pub(in crate::seal) facts: BTreeMap<u32, Facts>,
 }
 
 /// A table, view, materialized view or foreign table of a user.
@@ -257,6 +257,7 @@ pub(in crate::seal) async fn collect(client: &Client, names: &Names) -> Result<F
     let functions = client.query_one(queries::FUNCTIONS, &[]).await?;
     Ok(Found {
         relations,
+        facts: facts(client).await?,
         grants,
         views: rows(client, queries::VIEWS, &[], view).await?,
         schemas: rows(client, queries::SCHEMAS, &[&readers], |row| {
@@ -276,7 +277,6 @@ pub(in crate::seal) async fn collect(client: &Client, names: &Names) -> Result<F
         })
         .await?,
         functions: functions.try_get(0)?,
-        facts: facts(client).await?,
     })
 }
 

@@ -33,7 +33,6 @@ use crate::policy::Policy;
 use crate::synth;
 use decide::{Access, Decided, decide};
 use found::{Clear, Found, FoundDefault, Manifest, hex};
-use own::{Notes, OWN_SQL};
 use views::{MASKED, ROWS, definition};
 
 pub(super) use found::collect;
@@ -82,7 +81,7 @@ pub(super) fn plan(survey: &Survey, options: &SealOptions, redefined: bool) -> M
     let empty = Manifest::default();
     let manifest = found.manifest.as_ref().unwrap_or(&empty);
     groundwork(survey, options, manifest, &mut plan);
-    relations(found, manifest, &decided, options, &mut plan);
+    relations(found, manifest, &decided, options, policy, &mut plan);
     gone(found, manifest, &decided, names, &mut plan);
     clear(found, manifest, &decided, names, &mut plan);
     privileges(found, &decided, names, &mut plan);
@@ -121,22 +120,17 @@ fn kept(survey: &Survey, names: &Names, redefined: bool) -> MaskPlan {
     plan
 }
 
-/// Drops the triggers of the seal on users' tables, which its roles do not own.
-pub(super) fn without_triggers(survey: &Survey) -> Option<Step> {
-    let sql: String = survey
-        .masks
-        .facts
-        .values()
-        .map(facts::Facts::drops)
-        .collect();
-    (!sql.is_empty()).then(|| Step::new("The triggers that note who wrote a value", sql.trim_end()))
+/// What all masked relations share, as SQL.
+fn definitions(names: &Names) -> String {
+    let parts = [&synth::definition(), own::OWN_SQL, MANIFEST_SQL];
+    parts.map(|sql| names.fill(sql)).join("\n")
 }
 
-/// A digest of what the masks' definition says.
+/// A digest of that.
 fn masks_digest() -> String {
     hex(&Sha256::new()
         .chain_update(MANIFEST_SQL)
-        .chain_update(OWN_SQL)
+        .chain_update(own::OWN_SQL)
         .chain_update(synth::definition())
         .finalize())
 }
@@ -169,7 +163,6 @@ fn as_owner(names: &Names, reason: impl Into<String>, sql: &str) -> Step {
 fn groundwork(survey: &Survey, options: &SealOptions, manifest: &Manifest, plan: &mut Parts) {
     let names = &options.names;
     let (owner, readers) = (names.owner(), names.readers());
-    let mut sql = Vec::new();
     for schema in [MASKED, ROWS] {
         let known = survey
             .masks
@@ -177,17 +170,18 @@ fn groundwork(survey: &Survey, options: &SealOptions, manifest: &Manifest, plan:
             .iter()
             .find(|(name, ..)| name == schema);
         if known.is_none() {
-            sql.push(format!("CREATE SCHEMA {schema} AUTHORIZATION {owner};"));
+            plan.before.push(Step::new(
+                "A schema of the views that stand in place of sensitive tables",
+                format!("CREATE SCHEMA {schema} AUTHORIZATION {owner};"),
+            ));
         }
         if known.is_none_or(|(_, _, usable, _)| !usable) {
-            sql.push(format!("GRANT USAGE ON SCHEMA {schema} TO {readers};"));
+            plan.owner.push(as_owner(
+                names,
+                "Developers may use it",
+                &format!("GRANT USAGE ON SCHEMA {schema} TO {readers};"),
+            ));
         }
-    }
-    if !sql.is_empty() {
-        plan.before.push(Step::new(
-            "The schemas of the views that stand in place of sensitive tables",
-            sql.join("\n"),
-        ));
     }
     let current = manifest
         .policy
@@ -199,9 +193,7 @@ fn groundwork(survey: &Survey, options: &SealOptions, manifest: &Manifest, plan:
         plan.owner.push(as_owner(
             names,
             "The masks: their key, which is made once and never changes, functions, dictionaries; and the manifest",
-            &[&synth::definition(), MANIFEST_SQL, OWN_SQL]
-                .map(|sql| names.fill(sql))
-                .join("\n"),
+            &definitions(names),
         ));
     }
 }
@@ -212,6 +204,7 @@ fn relations(
     manifest: &Manifest,
     decided: &[Decided<'_>],
     options: &SealOptions,
+    policy: &Policy,
     plan: &mut Parts,
 ) {
     let names = &options.names;
@@ -220,8 +213,10 @@ fn relations(
         .as_ref()
         .is_none_or(|(_, masks, _)| *masks != masks_digest());
     for relation in decided.iter().filter(|relation| is_masked(relation)) {
-        let notes = notes(found, relation, options);
-        let definition = definition(relation, &notes, names);
+        let facts = found.facts.get(&relation.found.oid);
+        let definition = definition(relation, facts, |code| policy.vouches(code), names);
+        plan.findings
+            .extend(unreadable(relation, &definition.closed));
         let known = manifest
             .masked
             .iter()
@@ -229,56 +224,59 @@ fn relations(
         let (made, said) = known
             .and_then(|known| known.definition.split_once(' '))
             .unwrap_or_default();
-        let whole = known.is_some_and(|known| {
-            known.then.is_some()
-                && known.then == known.now
-                && [known.view_oid, known.rows_oid]
-                    .iter()
-                    .flatten()
-                    .all(|oid| found.views.iter().any(|view| view.oid == *oid))
-        });
+        let make =
+            again || made != definition.made || !known.is_some_and(|known| is_whole(found, known));
+        if !make && said == definition.said {
+            continue;
+        }
         let mut sql = String::new();
-        if again || made != definition.made || !whole {
-            if let Some(known) = known {
-                sql.push_str(&drop_views(known));
-            }
-            sql.push_str(&notes.make(&names.owner()));
-            if let Some(facts) = found.facts.get(&relation.found.oid) {
-                sql.push_str(&facts.stale(!notes.functions.is_empty()));
-            }
+        if make {
+            sql.extend(known.map(drop_views));
             sql.push_str(&definition.views);
         }
-        if !sql.is_empty() || said != definition.said {
-            sql.push_str(&definition.manifest);
+        sql.push_str(&definition.manifest);
+        plan.owner.push(as_owner(names, shown(relation), &sql));
+        if make && !definition.triggers.is_empty() {
+            plan.owner.push(Step::new(
+                format!(
+                    "Triggers on {}, which fire for developers alone and note what they wrote",
+                    relation.found.identity
+                ),
+                definition.triggers.trim_end(),
+            ));
         }
-        if !sql.is_empty() {
-            plan.owner.push(as_owner(names, shown(relation), &sql));
+        if make && !definition.done.is_empty() {
+            plan.owner.push(as_owner(
+                names,
+                "Nobody else makes triggers with their functions",
+                &definition.done,
+            ));
         }
     }
 }
 
-/// What keeps a sandbox's own writes readable in a relation.
-fn notes(found: &Found, relation: &Decided<'_>, options: &SealOptions) -> Notes {
-    let masked: Vec<&str> = relation
-        .columns
-        .iter()
-        .filter(|column| {
-            relation.access == Access::Masked && column.is_seen() && !column.is_clear()
-        })
-        .map(|column| column.found.name.as_str())
-        .collect();
-    let vouches = |code: &str| {
-        options
-            .policy
-            .as_ref()
-            .is_some_and(|policy| policy.vouches(code))
-    };
-    found
-        .facts
-        .get(&relation.found.oid)
-        .map_or_else(Notes::default, |facts| {
-            facts.notes(&masked, vouches, &options.names)
-        })
+/// The views of a relation are there, and they and the seal's triggers are what setup made.
+fn is_whole(found: &Found, known: &found::Masked) -> bool {
+    known.then.is_some()
+        && known.then == known.now
+        && [known.view_oid, known.rows_oid]
+            .iter()
+            .flatten()
+            .all(|oid| found.views.iter().any(|view| view.oid == *oid))
+}
+
+/// What a developer writes but cannot read back.
+fn unreadable(relation: &Decided<'_>, closed: &[(String, String)]) -> Option<Finding> {
+    let (_, why) = closed.first()?;
+    let columns: Vec<&str> = closed.iter().map(|(column, _)| column.as_str()).collect();
+    Some(Finding::note(
+        format!(
+            "what a developer writes into {} of {} reads back as NULL: {why}",
+            columns.join(", "),
+            relation.found.identity
+        ),
+        "if that code keeps no real value where a developer can read it, vouch for it in the policy",
+    ))
 }
 
 /// Whether it has a row in `devinprod.masked_relation`.
@@ -289,6 +287,35 @@ fn is_masked(relation: &Decided<'_>) -> bool {
         Access::Foreign => !all_clear,
         Access::Clear | Access::Extension => false,
     }
+}
+
+/// The statements that drop the seal's triggers on a table.
+fn drop_triggers(facts: &facts::Facts) -> String {
+    let sql: Vec<String> = facts
+        .triggers
+        .iter()
+        .map(|name| {
+            let name = name.replace('"', "\"\"");
+            format!("DROP TRIGGER \"{name}\" ON {};", facts.identity)
+        })
+        .collect();
+    sql.join("\n")
+}
+
+/// Takes the seal's triggers off all tables, so that their functions can go.
+pub(super) fn removal(found: &Found) -> Option<Step> {
+    let sql: Vec<String> = found
+        .facts
+        .values()
+        .map(drop_triggers)
+        .filter(|sql| !sql.is_empty())
+        .collect();
+    (!sql.is_empty()).then(|| {
+        Step::new(
+            "The triggers that note what developers wrote",
+            sql.join("\n"),
+        )
+    })
 }
 
 fn drop_views(known: &found::Masked) -> String {
@@ -322,28 +349,20 @@ fn gone(
         } else {
             format!("{name} is gone")
         };
-        let mut triggers = String::new();
-        if let Some(facts) = found
-            .facts
-            .get(&known.oid)
-            .filter(|facts| !facts.triggers.is_empty())
-        {
-            triggers = format!(
-                "RESET ROLE;\n{}SET LOCAL ROLE {};\n{}",
-                facts.drops(),
-                names.owner(),
-                facts.stale(false)
-            );
-        }
         plan.owner.push(as_owner(
             names,
             reason,
             &format!(
-                "{triggers}{}DELETE FROM devinprod.masked_relation WHERE relation = {};",
+                "{}DELETE FROM devinprod.masked_relation WHERE relation = {};",
                 drop_views(known),
                 known.oid
             ),
         ));
+        let triggers = found.facts.get(&known.oid).map(drop_triggers);
+        if let Some(triggers) = triggers.filter(|sql| !sql.is_empty()) {
+            plan.after
+                .push(Step::new(format!("{name} needs no notes"), triggers));
+        }
     }
 }
 

@@ -32,9 +32,7 @@ const LONGEST: usize = 63;
 pub(in crate::seal) struct Notes {
     /// Its trigger function; run as the sealing role, after [`OWN_SQL`].
     pub functions: String,
-    /// Drops what an earlier seal made for it; run as somebody who may make triggers on it.
-    pub drops: String,
-    /// Its triggers; run as that same role.
+    /// Its triggers, those of an earlier seal dropped; run as somebody who may make triggers on it.
     pub triggers: String,
     /// Takes back what the making of the triggers needed; run as the sealing role.
     pub done: String,
@@ -45,17 +43,6 @@ pub(in crate::seal) struct Notes {
 }
 
 impl Notes {
-    /// Makes them anew, in the middle of what is run as the sealing role, called `owner`.
-    pub fn make(&self, owner: &str) -> String {
-        if self.drops.is_empty() && self.triggers.is_empty() {
-            return String::new();
-        }
-        format!(
-            "{}RESET ROLE;\n{}{}SET LOCAL ROLE {owner};\n{}",
-            self.functions, self.drops, self.triggers, self.done
-        )
-    }
-
     /// The value of a masked column of the relation `t` (a table that can be written to), as SQL without its cast;
     /// `mask` is the SQL of the synthetic value.
     pub fn cell(&self, column: &str, mask: &str) -> String {
@@ -75,25 +62,6 @@ impl Notes {
 }
 
 impl Facts {
-    /// Drops the seal's triggers on it.
-    pub(in crate::seal) fn drops(&self) -> String {
-        self.triggers
-            .iter()
-            .map(|name| format!("DROP TRIGGER {} ON {};\n", quoted(name), self.identity))
-            .collect()
-    }
-
-    /// Drops the functions that only those triggers called, but for the one that is made again; run as the sealing
-    /// role.
-    pub(in crate::seal) fn stale(&self, stays: bool) -> String {
-        let function = self.function();
-        self.functions
-            .iter()
-            .filter(|known| !stays || **known != function)
-            .map(|known| format!("DROP FUNCTION {known}();\n"))
-            .collect()
-    }
-
     /// The notes of this table for its masked columns; `vouches` says whether the owner vouches for a piece of code.
     ///
     /// No own cells for: generated columns; columns whose default calls application code; tables that rules write
@@ -133,7 +101,13 @@ impl Facts {
                 None => notes.ownable.push((*column).to_owned()),
             }
         }
-        notes.drops = self.drops();
+        for name in &self.triggers {
+            notes.triggers.push_str(&format!(
+                "DROP TRIGGER {} ON {};\n",
+                quoted(name),
+                self.identity
+            ));
+        }
         if masked.is_empty() {
             return notes;
         }

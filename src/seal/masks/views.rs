@@ -3,6 +3,7 @@
 use sha2::{Digest, Sha256};
 
 use super::decide::{Access, Decided, DecidedColumn};
+use super::facts::Facts;
 use super::found::{FoundRelation, hex};
 use super::own::Notes;
 use crate::policy::{Exception, Treatment};
@@ -18,16 +19,22 @@ pub(super) const ROWS: &str = "devinprod_rows";
 /// The longest name that Postgres keeps, in bytes.
 const LONGEST: usize = 63;
 
-/// What a relation that is not clear needs: SQL run as the sealing role.
+/// What a relation that is not clear needs.
 pub(super) struct Definition {
-    /// Makes the views; empty where there are none.
+    /// Makes the trigger functions of its notes, and the views; run as the sealing role.
     pub views: String,
-    /// Makes the relation's rows in the manifest.
+    /// Makes the triggers of its notes; run as the administrator.
+    pub triggers: String,
+    /// Takes back what that needed; run as the sealing role.
+    pub done: String,
+    /// Makes the relation's rows in the manifest; run as the sealing role.
     pub manifest: String,
-    /// A digest of `views`.
+    /// A digest of what makes views and triggers.
     pub made: String,
     /// A digest of `manifest`.
     pub said: String,
+    /// Columns in which what a developer writes does not read back, and why.
+    pub closed: Vec<(String, String)>,
 }
 
 /// The name of the views of a relation, unquoted: `schema.table`, cut and told apart where that is too long or
@@ -55,18 +62,43 @@ pub(super) fn view(schema: &str, relation: &FoundRelation) -> String {
     format!("{schema}.\"{name}\"")
 }
 
-/// The views and the manifest of a relation that is not clear.
-pub(super) fn definition(decided: &Decided<'_>, notes: &Notes, names: &Names) -> Definition {
+/// The views and the manifest of a relation that is not clear. `vouches` says whether the policy's owner vouches for a
+/// piece of the application's code.
+pub(super) fn definition(
+    decided: &Decided<'_>,
+    facts: Option<&Facts>,
+    vouches: impl Fn(&str) -> bool,
+    names: &Names,
+) -> Definition {
     let has_views = decided.access == Access::Masked;
+    let masked: Vec<&str> = decided
+        .columns
+        .iter()
+        .filter(|column| has_views && column.mask.is_some())
+        .map(|column| column.found.name.as_str())
+        .collect();
+    let notes = facts
+        .map(|facts| facts.notes(&masked, &vouches, names))
+        .unwrap_or_default();
+    // The same as if no seal had been there before.
+    let fresh = facts
+        .map(|facts| {
+            let facts = Facts {
+                triggers: Vec::new(),
+                ..facts.clone()
+            };
+            facts.notes(&masked, &vouches, names)
+        })
+        .unwrap_or_default();
     let views = if has_views {
-        views(decided, notes, names)
+        views(decided, facts.map(|_| &notes), names)
     } else {
         String::new()
     };
     let made = hex(&Sha256::new()
-        .chain_update(&views)
         .chain_update(&notes.functions)
-        .chain_update(&notes.triggers)
+        .chain_update(&fresh.triggers)
+        .chain_update(&views)
         .finalize());
     let rows = manifest(decided, has_views);
     let said = hex(&Sha256::digest(&rows));
@@ -75,19 +107,22 @@ pub(super) fn definition(decided: &Decided<'_>, notes: &Notes, names: &Names) ->
         manifest: format!(
             "{rows}UPDATE devinprod.masked_relation SET definition = '{made} {said}' WHERE relation = {oid};\n"
         ),
-        views,
+        views: notes.functions + &views,
+        triggers: notes.triggers,
+        done: notes.done,
         made,
         said,
+        closed: notes.closed,
     }
 }
 
-fn views(decided: &Decided<'_>, notes: &Notes, names: &Names) -> String {
+fn views(decided: &Decided<'_>, notes: Option<&Notes>, names: &Names) -> String {
     let relation = decided.found;
     let cells: Vec<String> = decided
         .columns
         .iter()
         .filter(|column| column.is_seen())
-        .map(|column| cell(column, matches!(relation.kind, 'r' | 'p').then_some(notes)))
+        .map(|column| cell(column, notes))
         .collect();
     let list = cells.join(",\n    ");
     let from = &relation.identity;
@@ -162,20 +197,19 @@ pub(super) fn lockable(decided: &Decided<'_>) -> Option<Vec<String>> {
 }
 
 /// A column of the views, of the very type that the relation's has.
-/// `notes`: of a table that can be written to.
+///
+/// Where rows can be written, the notes decide between mask and value, and nothing that a sandbox wrote goes through
+/// the mask: it would answer which mask belongs to a guessed value.
 fn cell(column: &DecidedColumn<'_>, notes: Option<&Notes>) -> String {
     let name = &column.found.identity;
     let real = format!("t.{name}");
     if column.is_clear() {
         return real;
     }
-    let hidden = match &column.mask {
-        Some(mask) => mask.clone(),
-        None => "NULL".to_owned(),
-    };
-    let hidden = match notes {
-        Some(notes) => notes.cell(&column.found.name, &hidden),
-        None => hidden,
+    let hidden = match (&column.mask, notes) {
+        (Some(mask), Some(notes)) => notes.cell(&column.found.name, mask),
+        (Some(mask), None) => mask.clone(),
+        (None, _) => "NULL".to_owned(),
     };
     let shown = match excepted(&column.decision.exceptions) {
         Some(condition) => format!("CASE WHEN {condition} THEN {real} ELSE {hidden} END"),
