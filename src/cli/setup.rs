@@ -56,6 +56,9 @@ pub(super) struct SetupArgs {
     /// A SECURITY DEFINER function that developers may call, as schema.name(types); may be given repeatedly
     #[arg(long, value_name = "FUNCTION")]
     allow_function: Vec<String>,
+    /// Code of the application that may run when developers write, as the plan names it; may be given repeatedly
+    #[arg(long, value_name = "CODE")]
+    vouch: Vec<String>,
     /// What the names of the roles begin with; another one for each sealed database of a server
     #[arg(long, value_name = "PREFIX", default_value = "devinprod_")]
     prefix: String,
@@ -92,6 +95,7 @@ async fn seal(
         pairs: args.pairs,
         proxy_verifier: password.verifier(),
         allowed_functions: args.allow_function.clone(),
+        vouched: args.vouch.clone(),
         names,
         policy,
         exception_pairs: args.exception_pairs,

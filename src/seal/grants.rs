@@ -1,16 +1,19 @@
 //! What developer roles get: to read everything, and to write while armed.
 
 use super::SealOptions;
+use super::code::Closed;
 use super::judge::Finding;
 use super::plan::Step;
 use super::survey::{Creator, Relation, RelationKind, Survey};
 
 /// What the two groups get. They are named once per schema, so that the steps stay readable.
 ///
-/// Where there is a policy, or was one, reading is the business of [`masks`](super::masks): here only sequences are.
+/// Where there is a policy, or was one, reading is the business of [`masks`](super::masks): here only sequences are. Where code
+/// closes a relation, what may be written there is that of [`code`](super::code).
 pub(super) fn grants(
     survey: &Survey,
     options: &SealOptions,
+    closed: &[Closed],
     findings: &mut Vec<Finding>,
 ) -> Vec<Step> {
     let names = &options.names;
@@ -52,7 +55,7 @@ pub(super) fn grants(
             .filter(|relation| relation.schema == *place)
             .filter(|relation| !masked || relation.kind == RelationKind::Sequence)
             .collect();
-        sql.extend(relation_grants(&inside, place, &readers, &writers));
+        sql.extend(relation_grants(&inside, closed, place, &readers, &writers));
         findings.extend(out_of_reach(&inside));
         if !sql.is_empty() {
             steps.push(Step::new(
@@ -71,6 +74,7 @@ pub(super) fn grants(
 
 fn relation_grants(
     inside: &[&Relation],
+    closed: &[Closed],
     schema: &str,
     readers: &str,
     writers: &str,
@@ -100,6 +104,7 @@ fn relation_grants(
         let missing: Vec<&str> = inside
             .iter()
             .filter(|r| kinds.contains(&r.kind) && r.manageable && wanted(r))
+            .filter(|r| group == readers || closed.iter().all(|c| c.identity != r.identity))
             .map(|r| r.identity.as_str())
             .collect();
         let like_it = inside

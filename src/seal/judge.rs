@@ -5,6 +5,7 @@ use std::fmt;
 
 use tokio_postgres::Client;
 
+use super::code;
 use super::plan::{definition, expected_functions};
 use super::survey::{Membership, PublicGrant, Survey, Why, collect};
 use super::{Names, SealError, masks, survey};
@@ -85,6 +86,7 @@ pub async fn verify_in_transaction(
 pub(super) fn judge(survey: &Survey, names: &Names) -> Vec<Finding> {
     let mut findings = seal_faults(survey, names);
     findings.extend(standing(survey, names));
+    findings.extend(code::holes(survey));
     findings.extend(left_open(&survey.public.iter().collect::<Vec<_>>()));
     findings.extend(masks::judge(&survey.masks, names));
     findings.extend(survey.public_defaults.iter().map(|default| {

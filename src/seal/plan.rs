@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use sha2::{Digest, Sha256};
 
 use super::close::{close, close_defaults, literal};
+use super::code;
 use super::grants::grants;
 use super::judge::{Finding, Gravity, OWNER_COMMENT, seal_faults, standing};
 use super::survey::{SealFunction, Survey};
@@ -100,13 +101,20 @@ pub fn plan(survey: &Survey, options: &SealOptions) -> Result<SealPlan, SealErro
     findings.extend(closing.findings);
     findings.extend(defaults.findings);
     let definition = definition_steps(survey, options);
-    let masks = masks::plan(survey, options, !definition.is_empty());
+    let code = code::plan(survey, options, &masks::sensitive(survey, options));
+    findings.extend(code.findings);
+    let masks = masks::plan(survey, options, &code.closed, !definition.is_empty());
     findings.extend(masks.findings);
-    let owner_works = !definition.is_empty() || closing.record.is_some() || masks.owner_works;
+    let vouched = code::record(survey, options);
+    let owner_works = !definition.is_empty()
+        || closing.record.is_some()
+        || masks.owner_works
+        || vouched.is_some();
     if owner_works {
         steps.extend(borrow(survey, names));
         steps.extend(definition);
         steps.extend(closing.record);
+        steps.extend(vouched);
     }
     steps.extend(masks.steps);
     if owner_works {
@@ -114,7 +122,8 @@ pub fn plan(survey: &Survey, options: &SealOptions) -> Result<SealPlan, SealErro
     }
     steps.extend(closing.steps);
     steps.extend(defaults.steps);
-    steps.extend(grants(survey, options, &mut findings));
+    steps.extend(grants(survey, options, &code.closed, &mut findings));
+    steps.extend(code.steps);
     findings.sort_by_key(|finding| finding.gravity);
     let holes: Vec<Finding> = findings
         .iter()

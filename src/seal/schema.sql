@@ -30,8 +30,12 @@ CREATE TABLE IF NOT EXISTS devinprod.taken (
 COMMENT ON TABLE devinprod.taken IS
     'What PUBLIC lost to the seal, and which roles got it back by name; read when the seal is removed.';
 
-REVOKE ALL ON devinprod.commit_guard, devinprod.pair, devinprod.taken FROM PUBLIC;
-GRANT SELECT ON devinprod.commit_guard, devinprod.pair, devinprod.taken TO PUBLIC;
+CREATE TABLE IF NOT EXISTS devinprod.vouched (code text PRIMARY KEY);
+COMMENT ON TABLE devinprod.vouched IS
+    'Code of the application that runs when a developer writes, and that the owner of the data vouches for.';
+
+REVOKE ALL ON devinprod.commit_guard, devinprod.pair, devinprod.taken, devinprod.vouched FROM PUBLIC;
+GRANT SELECT ON devinprod.commit_guard, devinprod.pair, devinprod.taken, devinprod.vouched TO PUBLIC;
 GRANT SELECT, UPDATE (leased_at) ON devinprod.pair TO @warden@;
 
 CREATE OR REPLACE FUNCTION devinprod.refuse_commit() RETURNS trigger

@@ -2,6 +2,7 @@
 
 use tokio_postgres::{Client, Row};
 
+use super::code::{self, Code};
 use super::{Names, SealError, masks, queries};
 
 /// What [`survey()`] found.
@@ -53,6 +54,8 @@ pub struct Survey {
     pub excess: Vec<(String, String)>,
     /// The schema `devinprod`, if it is there.
     pub seal: Option<SealState>,
+    /// The application's code that runs when a developer writes.
+    pub code: Code,
     /// Event triggers, subscriptions and foreign tables: kind and name.
     pub remarks: Vec<(String, String)>,
     /// What there is to mask, and what is masked.
@@ -374,6 +377,7 @@ pub(super) async fn collect(client: &Client, names: &Names) -> Result<Survey, Se
         dependencies: rows(client, queries::DEPENDENCIES, &[names.prefix()], dependency).await?,
         excess: rows(client, queries::EXCESS, &[&groups.0], two).await?,
         seal: seal(client).await?,
+        code: code::collect(client, names).await?,
         remarks: rows(client, queries::REMARKS, &[], two).await?,
         masks: masks::collect(client, names).await?,
     })

@@ -26,6 +26,7 @@ mod policy_check;
 mod redirect_sql;
 mod seal_attacks;
 mod seal_cli;
+mod seal_code;
 mod seal_functions;
 mod seal_kit;
 mod seal_lease;

@@ -22,7 +22,7 @@ const HARD_CASE: &str = r#"
     GRANT INSERT, SELECT, UPDATE ("a b") ON "Odd Schema"."Table; --" TO PUBLIC;
     GRANT USAGE ON SEQUENCE "Odd Schema"."Table; --_id_seq" TO PUBLIC;
     GRANT DELETE, UPDATE ON accounts TO PUBLIC;
-    CREATE FUNCTION empty_log() RETURNS void LANGUAGE sql SECURITY DEFINER AS 'DELETE FROM public.order_log';
+    CREATE FUNCTION empty_log() RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'DELETE FROM public.order_log';
     CREATE PROCEDURE "Odd Schema"."Do It"(a int, INOUT b text) LANGUAGE sql SECURITY DEFINER AS 'SELECT b';
     CREATE MATERIALIZED VIEW totals AS SELECT sum(total) FROM orders;
     CREATE FOREIGN DATA WRAPPER nothing;

@@ -26,6 +26,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sha2::{Digest, Sha256};
 
 use super::close::literal;
+use super::code::{Closed, Sensitive};
 use super::judge::Finding;
 use super::plan::Step;
 use super::{Names, SealOptions, Survey};
@@ -70,7 +71,14 @@ struct Parts {
 /// What to run so that developers read what the policy opens, and nothing else.
 ///
 /// `redefined`: the functions of the seal itself are made again, so that what the server keeps of them changes.
-pub(super) fn plan(survey: &Survey, options: &SealOptions, redefined: bool) -> MaskPlan {
+///
+/// `closed`: what developers may not write to for the code that it would set off.
+pub(super) fn plan(
+    survey: &Survey,
+    options: &SealOptions,
+    closed: &[Closed],
+    redefined: bool,
+) -> MaskPlan {
     let found = &survey.masks;
     let Some(policy) = &options.policy else {
         return kept(survey, &options.names, redefined);
@@ -84,7 +92,7 @@ pub(super) fn plan(survey: &Survey, options: &SealOptions, redefined: bool) -> M
     relations(found, manifest, &decided, options, policy, &mut plan);
     gone(found, manifest, &decided, names, &mut plan);
     clear(found, manifest, &decided, names, &mut plan);
-    privileges(found, &decided, names, &mut plan);
+    privileges(found, &decided, names, closed, &mut plan);
     defaults(survey, names, &mut plan);
     version(manifest, policy, names, &mut plan);
     tell(manifest, &decided, &mut plan);
@@ -101,6 +109,53 @@ pub(super) fn plan(survey: &Survey, options: &SealOptions, redefined: bool) -> M
         summary: plan.summary,
         findings: plan.findings,
     }
+}
+
+/// The columns of tables that developers may not read, once a setup with these options has run; none where nothing is masked.
+pub(super) fn sensitive(survey: &Survey, options: &SealOptions) -> Sensitive {
+    let Some(policy) = &options.policy else {
+        return sealed(survey);
+    };
+    let mut hidden = Sensitive::new();
+    for relation in decide(&survey.masks, policy, &mut Vec::new()) {
+        for column in relation.columns.iter().filter(|column| !column.is_clear()) {
+            hidden
+                .entry(relation.found.oid)
+                .or_default()
+                .insert(column.found.number, column.found.name.clone());
+        }
+    }
+    hidden
+}
+
+/// The columns that developers may not read, as the seal is.
+pub(super) fn sealed(survey: &Survey) -> Sensitive {
+    let mut hidden = Sensitive::new();
+    let found = &survey.masks;
+    let Some(manifest) = found.manifest.as_ref().filter(|_| found.has_policy()) else {
+        return hidden;
+    };
+    for relation in &found.relations {
+        let clear = manifest
+            .clear
+            .iter()
+            .find(|clear| clear.oid == relation.oid);
+        for column in &relation.columns {
+            let number = column.number;
+            let is_clear = clear.is_some_and(|clear| clear.columns.contains(&number))
+                || manifest
+                    .columns
+                    .get(&(relation.oid, number))
+                    .is_some_and(|(clear, _)| *clear);
+            if !is_clear {
+                hidden
+                    .entry(relation.oid)
+                    .or_default()
+                    .insert(number, column.name.clone());
+            }
+        }
+    }
+    hidden
 }
 
 /// Without a policy nothing changes for readers.
@@ -436,7 +491,13 @@ fn clear_row(clear: &Clear) -> String {
 }
 
 /// Who holds what, column by column.
-fn privileges(found: &Found, decided: &[Decided<'_>], names: &Names, plan: &mut Parts) {
+fn privileges(
+    found: &Found,
+    decided: &[Decided<'_>],
+    names: &Names,
+    closed: &[Closed],
+    plan: &mut Parts,
+) {
     let mut before = Vec::new();
     let mut after = Vec::new();
     let mut entered: BTreeSet<&str> = found.entered.iter().map(String::as_str).collect();
@@ -444,7 +505,7 @@ fn privileges(found: &Found, decided: &[Decided<'_>], names: &Names, plan: &mut 
         if matches!(relation.access, Access::Extension | Access::Foreign) {
             continue;
         }
-        let (owner, developers) = rights::statements(found, relation, decided, names);
+        let (owner, developers) = rights::statements(found, relation, decided, names, closed);
         let place = relation.found.place.as_str();
         let needs_place = relation.access == Access::Masked || !owner.is_empty();
         if needs_place && entered.insert(place) {

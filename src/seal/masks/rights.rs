@@ -6,6 +6,7 @@ use super::decide::{Access, Decided, DecidedColumn};
 use super::found::{Found, FoundRelation, Grant};
 use super::views::lockable;
 use crate::seal::Names;
+use crate::seal::code::Closed;
 
 /// The columns that every table has: their numbers and names. They tell where a row is and which transactions
 /// wrote it, nothing of what it holds.
@@ -28,9 +29,11 @@ pub(super) fn statements(
     decided: &Decided<'_>,
     all: &[Decided<'_>],
     names: &Names,
+    closed: &[Closed],
 ) -> (Vec<String>, Vec<String>) {
     let relation = decided.found;
-    let wanted = wanted(decided, all, names);
+    let closed = closed.iter().find(|closed| closed.relation == relation.oid);
+    let wanted = wanted(decided, all, names, closed);
     let change = |holder: &str| change(found, relation, &wanted, holder);
     let owner = change(&names.owner());
     let mut developers = change(&names.readers());
@@ -97,7 +100,12 @@ fn column_name(relation: &FoundRelation, number: i16) -> Option<&str> {
 }
 
 /// What the three groups should hold on a relation.
-fn wanted(decided: &Decided<'_>, all: &[Decided<'_>], names: &Names) -> BTreeSet<Grant> {
+fn wanted(
+    decided: &Decided<'_>,
+    all: &[Decided<'_>],
+    names: &Names,
+    closed: Option<&Closed>,
+) -> BTreeSet<Grant> {
     let relation = decided.found;
     let table = matches!(relation.kind, 'r' | 'p');
     let mut grants = BTreeSet::new();
@@ -135,7 +143,10 @@ fn wanted(decided: &Decided<'_>, all: &[Decided<'_>], names: &Names) -> BTreeSet
     let closed_view = relation.kind == 'v' && decided.access == Access::Closed;
     if (table || relation.kind == 'v') && !closed_view {
         for privilege in ["INSERT", "UPDATE", "DELETE"] {
-            give(&writers, privilege, &[0]);
+            // Unless code of the application that it would set off is not sound.
+            if closed.is_none_or(|closed| !closed.privileges.contains(privilege)) {
+                give(&writers, privilege, &[0]);
+            }
         }
     }
     if table {
