@@ -35,6 +35,8 @@ pub(in crate::seal) struct ColumnFacts {
     pub generated: bool,
     /// It can be assigned in part, without the right to read it: an array, jsonb, a composite, a point.
     pub parts: bool,
+    /// It stands in an index that no two rows may have the same value in.
+    pub unique: bool,
     /// Functions of the application that its default calls: `function app.token(integer)`.
     pub default_code: Vec<String>,
 }
@@ -50,7 +52,8 @@ pub(in crate::seal) async fn facts(client: &Client) -> Result<BTreeMap<u32, Fact
             let column = ColumnFacts {
                 generated: row.try_get(2)?,
                 parts: row.try_get(3)?,
-                default_code: row.try_get(4)?,
+                unique: row.try_get(4)?,
+                default_code: row.try_get(5)?,
             };
             table.columns.insert(row.try_get(1)?, column);
         }
@@ -111,6 +114,10 @@ WITH RECURSIVE based (oid, base) AS (
 SELECT a.attrelid, a.attname::text, a.attgenerated <> '',
     EXISTS (SELECT FROM based b JOIN pg_type t ON t.oid = b.base
         WHERE b.oid = a.atttypid AND (t.typsubscript <> 0 OR t.typtype = 'c')),
+    EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND (i.indisunique OR i.indisexclusion)
+        AND (a.attnum = ANY (i.indkey) OR EXISTS (SELECT FROM pg_depend d
+            WHERE d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid
+                AND d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid AND d.refobjsubid = a.attnum))),
     ARRAY(SELECT DISTINCT k.called FROM code k
         WHERE (k.classid = 'pg_attrdef'::regclass AND k.objid = f.oid)
             OR (k.classid = 'pg_type'::regclass AND k.objid IN (SELECT b.base FROM based b WHERE b.oid = a.atttypid)

@@ -21,8 +21,7 @@ pub(in crate::seal) const OWN_SQL: &str = include_str!("own.sql");
 pub(super) const TRIGGER_PREFIX: &str = "!devinprod_";
 
 /// The trigger functions that all tables share.
-const SHARED: &str =
-    "devinprod.noted_insert(), devinprod.noted_assignment(), devinprod.noted_departure()";
+const SHARED: &str = "devinprod.noted_insert(), devinprod.noted_assignment(), devinprod.noted_departure(), devinprod.counted_guess()";
 
 /// The longest name that Postgres keeps, in bytes.
 const LONGEST: usize = 63;
@@ -194,6 +193,19 @@ impl Facts {
             &format!("{developer} AND NOT ({trusted})"),
             &format!("{function}('false')"),
         );
+        let unique: Vec<String> = masked
+            .iter()
+            .filter(|column| self.columns.get(**column).is_some_and(|facts| facts.unique))
+            .map(|column| quoted(column))
+            .collect();
+        if !unique.is_empty() {
+            trigger(
+                "guess",
+                &format!("INSERT OR UPDATE OF {}", unique.join(", ")),
+                &developer,
+                "devinprod.counted_guess()",
+            );
+        }
         if let Some(root) = &self.root {
             trigger(
                 "departure",

@@ -179,7 +179,44 @@ $noted_departure$;
 COMMENT ON FUNCTION devinprod.noted_departure() IS
     'Trigger: a row leaves a partition; and at the end of the statement, none does any more.';
 
-REVOKE ALL ON FUNCTION devinprod.plainly(text), devinprod.noted_insert(), devinprod.noted_assignment(),
+-- A unique violation tells that a guess is right. Sequences count what a rollback cannot take back; developer roles
+-- share one at most with a few others.
+DO $guesses$
+BEGIN
+    FOR slot IN 0..31 LOOP
+        EXECUTE pg_catalog.format('CREATE SEQUENCE IF NOT EXISTS devinprod.guesses_%s MINVALUE 0', slot);
+    END LOOP;
+END
+$guesses$;
+
+CREATE OR REPLACE FUNCTION devinprod.counted_guess() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $counted_guess$
+DECLARE
+    most CONSTANT pg_catalog.int8 := 10000;
+    slot pg_catalog.regclass := pg_catalog.format('devinprod.guesses_%s',
+        pg_catalog.hashtext(session_user::pg_catalog.text) & 31)::pg_catalog.regclass;
+    -- Each hour counts from a number of its own.
+    hour pg_catalog.int8 := 1000000
+        * pg_catalog.floor(extract(epoch FROM pg_catalog.clock_timestamp()) / 3600)::pg_catalog.int8;
+    count pg_catalog.int8 := pg_catalog.nextval(slot) - hour;
+BEGIN
+    IF count < 0 THEN
+        PERFORM pg_catalog.setval(slot, hour);
+    ELSIF count > most THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'configuration_limit_exceeded',
+            MESSAGE = pg_catalog.format('more than %s values were written within an hour to sensitive columns that '
+                'are unique', most),
+            HINT = 'Each of them tells whether the value is there in reality. Write fewer, or wait for the next hour.';
+    END IF;
+    RETURN NULL;
+END
+$counted_guess$;
+COMMENT ON FUNCTION devinprod.counted_guess() IS
+    'Trigger: bounds the values that a developer role writes to unique sensitive columns, also if it takes them back.';
+
+REVOKE ALL ON FUNCTION devinprod.counted_guess(), devinprod.plainly(text), devinprod.noted_insert(), devinprod.noted_assignment(),
     devinprod.noted_departure() FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION devinprod.remember(token text, relation oid, version tid) RETURNS void
