@@ -12,6 +12,9 @@ SELECT t.tgrelid, c.oid::regclass::text, 'trigger ' || c.oid::regclass::text || 
 FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE NOT t.tgisinternal AND t.tgenabled NOT IN ('D', 'R') AND c.relpersistence <> 't'
     AND n.nspname !~ '^(pg_|devinprod$|devinprod_)' AND n.nspname <> 'information_schema'
+    -- The seal's own note who wrote what.
+    AND NOT EXISTS (SELECT FROM pg_proc f JOIN pg_namespace s ON s.oid = f.pronamespace
+        WHERE f.oid = t.tgfoid AND s.nspname = 'devinprod' AND f.proowner = s.nspowner)
 ORDER BY 2, 3";
 
 /// Rules that write: relation, its identity, name, `ev_type`.
