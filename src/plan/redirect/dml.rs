@@ -229,13 +229,7 @@ impl<'a> Walk<'a> {
             }
             return;
         }
-        let star = match item.expression.references.as_slice() {
-            [reference] if reference.has_star && reference.span == item.expression.span => {
-                Some(reference.span.clone())
-            }
-            _ => None,
-        };
-        let Some(span) = star else {
+        let Some(span) = item.own_star().map(|star| star.span.clone()) else {
             self.value(target, &item.expression, false);
             return;
         };
@@ -358,14 +352,22 @@ impl<'a> Walk<'a> {
         };
         let mut stars = Vec::new();
         for item in &returning.items {
-            let own_star = match item.expression.references.as_slice() {
-                [reference] if reference.has_star && reference.span == item.expression.span => {
-                    reference.parts.last()
-                }
-                _ => None,
-            };
+            let own_star = item.own_star().and_then(|star| star.parts.last());
             if item.is_star || own_star.is_some_and(|name| quoted(&name.value) == target.name) {
                 stars.push((item.expression.span.clone(), all()));
+            }
+        }
+        // What stands for the target here has its system columns besides: its whole row has not.
+        let row = format!("(SELECT {0} FROM (SELECT {1}) AS {0})", target.name, all());
+        let span = &returning.span;
+        let listed: Vec<usize> = stars.iter().map(|(range, _)| range.end).collect();
+        let target_scope = self.scopes.last().and_then(|scope| scope.items.first());
+        for mention in target_scope.iter().flat_map(|bound| &bound.mentions) {
+            let is_row = matches!(mention.what, What::Row | What::Star);
+            let is_here = span.start <= mention.span.start && mention.span.end <= span.end;
+            let is_new = stars.iter().all(|(range, _)| *range != mention.span);
+            if is_row && is_here && is_new && !listed.contains(&mention.span.end) {
+                stars.push((mention.span.clone(), row.clone()));
             }
         }
         for (range, text) in stars {

@@ -157,9 +157,13 @@ impl<'a> Needed<'_, 'a> {
                 What::Row => {
                     additions.extend(self.text.get(mention.span.clone()).map(str::to_owned));
                 }
-                What::Star => {
+                What::Star if self.is_listed_star(mention) => {
                     self.add_all(additions);
                     edits.extend(self.star(&mention.span));
+                }
+                // Anywhere else it is the whole row.
+                What::Star => {
+                    additions.extend(self.text.get(mention.span.clone()).map(str::to_owned));
                 }
                 What::System => {}
             }
@@ -220,6 +224,20 @@ impl<'a> Needed<'_, 'a> {
                     .is_some_and(|only| only.span == item.expression.span)
                 && item.alias.is_none()
         })
+    }
+
+    /// Is the mention an item of the select list, `alias.*`?
+    fn is_listed_star(&self, mention: &Mention<'_>) -> bool {
+        self.items
+            .iter()
+            .any(|item| match item.expression.references.as_slice() {
+                [only] => {
+                    only.has_star
+                        && only.span == item.expression.span
+                        && only.span.end == mention.span.end
+                }
+                _ => false,
+            })
     }
 
     /// A star that shows an ungroupable column, written out.

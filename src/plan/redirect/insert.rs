@@ -14,6 +14,7 @@ impl<'a> Walk<'a> {
     /// `with`: it stands behind common table expressions of its own.
     pub(super) fn insert_into(&mut self, insert: &'a Insert, with: bool) {
         if let Some(source) = &insert.source {
+            self.by_place = true;
             self.statement(source);
         }
         let target = self.open_target(&insert.target);

@@ -10,6 +10,8 @@ mod insert;
 mod routine;
 mod scope;
 mod sources;
+#[cfg(test)]
+mod tests;
 mod upsert;
 mod utility;
 mod walk;

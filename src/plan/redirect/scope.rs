@@ -124,6 +124,8 @@ pub(super) struct Scope<'a> {
     pub(super) items: Vec<Bound<'a>>,
     /// Places of `*` in the select list.
     pub(super) stars: Vec<Range<usize>>,
+    /// Where each `alias.*` of the select list ends.
+    pub(super) listed: Vec<usize>,
     /// USING or NATURAL merges columns.
     pub(super) merges: bool,
     /// The walk is in the part of the query that GROUP BY restricts.

@@ -38,6 +38,8 @@ pub(super) struct Walk<'a> {
     /// The common table expressions in sight.
     tables: Vec<&'a str>,
     depth: usize,
+    /// The columns of the next query count by their place: those of an INSERT, or of one operand of several.
+    pub(super) by_place: bool,
 }
 
 impl<'a> Walk<'a> {
@@ -54,6 +56,7 @@ impl<'a> Walk<'a> {
             scopes: Vec::new(),
             tables: Vec::new(),
             depth: 0,
+            by_place: false,
         }
     }
 
@@ -112,6 +115,7 @@ impl<'a> Walk<'a> {
     /// A statement, from its WITH on.
     pub(super) fn statement(&mut self, statement: &'a Outline) {
         self.depth += 1;
+        let by_place = std::mem::take(&mut self.by_place);
         let known = self.tables.len();
         if statement.recursive {
             self.tables.extend(
@@ -128,7 +132,7 @@ impl<'a> Walk<'a> {
             }
         }
         match &statement.body {
-            Body::Query(query) => self.query(query),
+            Body::Query(query) => self.query(query, by_place),
             Body::Insert(insert) => self.insert_into(insert, !statement.tables.is_empty()),
             Body::Update(update) => self.update(update),
             Body::Delete(delete) => self.delete(delete),
@@ -138,21 +142,27 @@ impl<'a> Walk<'a> {
         self.depth -= 1;
     }
 
-    fn query(&mut self, query: &'a Query) {
+    fn query(&mut self, query: &'a Query, by_place: bool) {
         if let [Operand::Select(select)] = query.operands.as_slice() {
-            self.select(select, &query.tail);
+            self.select(select, &query.tail, by_place);
             return;
         }
+        let by_place = by_place || query.operands.len() > 1;
         for operand in &query.operands {
+            self.by_place = by_place;
             match operand {
-                Operand::Select(select) => self.select(select, &[]),
+                Operand::Select(select) => {
+                    self.by_place = false;
+                    self.select(select, &[], by_place);
+                }
                 Operand::Values(rows) => rows
                     .iter()
                     .flatten()
                     .for_each(|value| self.expression(value)),
-                Operand::Table(relation, span) => self.whole_table(relation, span),
+                Operand::Table(relation, span) => self.whole_table(relation, span, by_place),
                 Operand::Parens(inner) => self.statement(inner),
             }
+            self.by_place = false;
         }
         // What stands behind names columns of the result.
         self.scopes.push(Scope {
@@ -168,10 +178,14 @@ impl<'a> Walk<'a> {
     }
 
     /// `TABLE name`.
-    fn whole_table(&mut self, relation: &'a Relation, span: &Range<usize>) {
+    fn whole_table(&mut self, relation: &'a Relation, span: &Range<usize>, by_place: bool) {
         let Some(masked) = self.resolve_relation(relation) else {
             return;
         };
+        if let (true, Some(column)) = (by_place, denied(masked)) {
+            self.block_column(masked, column);
+            return;
+        }
         let wanted = Wanted {
             only: relation.only,
             ..Wanted::default()
@@ -225,7 +239,7 @@ impl<'a> Walk<'a> {
         );
     }
 
-    fn select(&mut self, select: &'a Select, tail: &'a [Expression]) {
+    fn select(&mut self, select: &'a Select, tail: &'a [Expression], by_place: bool) {
         self.scopes.push(Scope::default());
         for item in &select.from {
             self.bind(item);
@@ -242,6 +256,9 @@ impl<'a> Walk<'a> {
             self.expression(expression);
         }
         self.set_grouped(false);
+        if by_place {
+            self.keep_places(select);
+        }
         if let Some(group) = &select.group {
             for item in &group.items {
                 self.expression(item);
@@ -262,10 +279,12 @@ impl<'a> Walk<'a> {
     }
 
     fn item(&mut self, item: &'a Item) {
-        if item.is_star
-            && let Some(scope) = self.scopes.last_mut()
-        {
-            scope.stars.push(item.expression.span.clone());
+        if let Some(scope) = self.scopes.last_mut() {
+            if item.is_star {
+                scope.stars.push(item.expression.span.clone());
+            } else if item.own_star().is_some() {
+                scope.listed.push(item.expression.span.end);
+            }
         }
         self.expression(&item.expression);
     }
@@ -409,6 +428,37 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// `*` would give fewer columns than it should where some cannot be seen, and the others would slip into the wrong places:
+    /// better let Postgres refuse it.
+    fn keep_places(&mut self, select: &Select) {
+        let all = select.items.iter().any(|item| item.is_star);
+        let Some(scope) = self.scopes.last_mut() else {
+            return;
+        };
+        let mut kept = None;
+        for bound in &mut scope.items {
+            let is_star = |span: &Range<usize>| {
+                let stars = select.items.iter().filter(|item| !item.is_star);
+                stars
+                    .into_iter()
+                    .any(|item| item.expression.span.end == span.end)
+            };
+            let own = bound
+                .mentions
+                .iter()
+                .any(|mention| matches!(mention.what, What::Star) && is_star(&mention.span));
+            if let (Some(relation), Role::View(_), true) = (bound.relation, bound.role, all || own)
+                && let Some(column) = denied(relation)
+            {
+                bound.role = Role::Other;
+                kept = Some((relation, column));
+            }
+        }
+        if let Some((relation, column)) = kept {
+            self.block_column(relation, column);
+        }
+    }
+
     fn bound(&mut self, relation: &'a Relation) -> Bound<'a> {
         let alias = relation.alias.as_ref();
         let name = alias.map_or(&relation.name.name, |alias| &alias.name.value);
@@ -487,15 +537,27 @@ impl<'a> Walk<'a> {
             }
             if system {
                 for mention in &bound.mentions {
-                    if matches!(mention.what, What::Star)
-                        && let Some(list) = columns_of(bound)
-                    {
-                        self.replace(mention.span.clone(), list);
+                    let is_listed = scope.listed.contains(&mention.span.end);
+                    let text = match mention.what {
+                        What::Star if is_listed => columns_of(bound),
+                        What::Star | What::Row => row_of(bound),
+                        _ => None,
+                    };
+                    if let Some(text) = text {
+                        self.replace(mention.span.clone(), text);
                     }
                 }
             }
         }
     }
+}
+
+/// A column of it that cannot be seen.
+fn denied(relation: &MaskedRelation) -> Option<&MaskedColumn> {
+    relation
+        .columns
+        .iter()
+        .find(|column| column.view_number.is_none())
 }
 
 /// What `*` means where system columns are among those of a subquery.
@@ -512,6 +574,15 @@ fn star_list(scope: &Scope<'_>) -> Option<String> {
         })
         .collect();
     Some(lists?.join(", "))
+}
+
+/// The whole row without its system columns, under the same name.
+pub(super) fn row_of(bound: &Bound<'_>) -> Option<String> {
+    let name = quoted(bound.name.as_deref()?);
+    Some(format!(
+        "(SELECT {name} FROM (SELECT {}) AS {name})",
+        columns_of(bound)?
+    ))
 }
 
 /// `alias.a, alias.b, …`.

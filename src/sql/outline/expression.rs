@@ -96,7 +96,7 @@ impl<'a> Reader<'a> {
         if !self.cursor.eat_symbol(b'(') {
             return None;
         }
-        self.nested(|reader| reader.scan(found, Until::Close, in_aggregate))?;
+        self.nested(1, |reader| reader.scan(found, Until::Close, in_aggregate))?;
         self.cursor.eat_symbol(b')').then_some(())
     }
 
@@ -124,7 +124,7 @@ impl<'a> Reader<'a> {
                 TokenKind::Symbol(b'(') => self.group_of(found, in_aggregate)?,
                 TokenKind::Symbol(b'[') => {
                     self.cursor.advance();
-                    self.nested(|reader| reader.scan(found, Until::Close, in_aggregate))?;
+                    self.nested(1, |reader| reader.scan(found, Until::Close, in_aggregate))?;
                     if !self.cursor.eat_symbol(b']') {
                         return None;
                     }

@@ -1,7 +1,7 @@
 //! FROM and USING: relations, joins, aliases.
 
 use super::expression::Until;
-use super::{Alias, Expression, FromItem, Join, Reader, Relation};
+use super::{Alias, Expression, FromItem, Join, Reader, Relation, STATEMENT};
 use crate::sql::lexer::TokenKind;
 
 impl Reader<'_> {
@@ -16,7 +16,7 @@ impl Reader<'_> {
 
     /// One item of FROM, its joins included.
     pub(super) fn listed_item(&mut self) -> Option<FromItem> {
-        self.nested(|reader| {
+        self.nested(STATEMENT, |reader| {
             let mut item = reader.primary()?;
             while reader.begins_join(reader.cursor.at()) {
                 item = reader.join(item)?;
@@ -64,7 +64,7 @@ impl Reader<'_> {
         if !natural && !cross {
             // `a JOIN b JOIN c ON … ON …`: the inner join's condition comes first.
             while self.begins_join(self.cursor.at()) {
-                right = self.nested(|reader| reader.join(right))?;
+                right = self.nested(STATEMENT, |reader| reader.join(right))?;
             }
             if self.cursor.eat_word("using") {
                 join.using = self.names()?;

@@ -16,8 +16,10 @@ use super::cursor::Cursor;
 use super::lexer::{Token, TokenKind};
 use super::statement::{Name, RelationName};
 
-/// How deep statements and parentheses may nest.
-const DEEPEST: usize = 250;
+/// How deep parentheses may nest, and how many of them a nested statement or join counts for: less than 1 MiB of stack
+/// without optimisation.
+const DEEPEST: usize = 240;
+const STATEMENT: usize = 6;
 
 /// A query or a DML statement, with its WITH.
 #[derive(Debug, Clone, PartialEq)]
@@ -111,6 +113,16 @@ pub struct Item {
     pub expression: Expression,
     /// The name it is given, with or without AS.
     pub alias: Option<Name>,
+}
+
+impl Item {
+    /// `alias.*`, if that is all of it.
+    pub fn own_star(&self) -> Option<&Reference> {
+        match self.expression.references.as_slice() {
+            [only] if only.has_star && only.span == self.expression.span => Some(only),
+            _ => None,
+        }
+    }
 }
 
 /// An expression: what it mentions.
@@ -433,14 +445,14 @@ impl<'a> Reader<'a> {
         last.map_or(0, |token| token.end)
     }
 
-    /// One level deeper; None if that is too deep.
-    fn nested<T>(&mut self, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<T> {
-        if self.depth >= DEEPEST {
+    /// So many levels deeper; None if that is too deep.
+    fn nested<T>(&mut self, levels: usize, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<T> {
+        if self.depth + levels > DEEPEST {
             return None;
         }
-        self.depth += 1;
+        self.depth += levels;
         let result = read(self);
-        self.depth -= 1;
+        self.depth -= levels;
         result
     }
 

@@ -2,7 +2,8 @@
 
 use super::expression::Until;
 use super::{
-    Body, CommonTable, Expression, Group, Item, Operand, Outline, Query, Reader, Relation, Select,
+    Body, CommonTable, Expression, Group, Item, Operand, Outline, Query, Reader, Relation,
+    STATEMENT, Select,
 };
 use crate::sql::keywords;
 use crate::sql::lexer::TokenKind;
@@ -32,7 +33,7 @@ const NEEDS_AS: [&str; 18] = [
 impl Reader<'_> {
     /// A query or DML statement, WITH included.
     pub(super) fn statement(&mut self) -> Option<Outline> {
-        self.nested(|reader| {
+        self.nested(STATEMENT, |reader| {
             let start = reader.cursor.here().start;
             let mut tables = Vec::new();
             let mut recursive = false;

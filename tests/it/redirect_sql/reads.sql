@@ -133,6 +133,8 @@ SELECT p.*, count(*), max(u.email) FROM documents p JOIN users u ON u.id = p.id 
 SELECT * FROM documents GROUP BY id ORDER BY id
 --- group by the key: whole row with ungroupable columns
 SELECT to_json(d), d.note FROM documents d GROUP BY id ORDER BY id
+--- group by the key: whole row to order by
+SELECT u.id, u.*, count(*) FROM users u, visits GROUP BY u.id ORDER BY u.*
 --- group by a composite key
 SELECT e.id, e.day, e.body, count(*) FROM events e, orders GROUP BY e.day, e.id ORDER BY 1
 --- group by a part of the key
@@ -201,6 +203,8 @@ SELECT u.ctid, u.*, u.tableoid FROM users u WHERE u.ctid = '(0,2)'
 SELECT ctid, * FROM users ORDER BY id LIMIT 2
 --- system columns and star of a join
 SELECT u.ctid, * FROM users u JOIN orders o ON o.user_id = u.id ORDER BY o.id LIMIT 2
+--- system columns and whole rows
+SELECT ctid, row_to_json(u), to_json(u.*), u::text FROM users u ORDER BY id
 --- system columns of another table
 SELECT o.ctid, u.email FROM users u JOIN orders o ON o.user_id = u.id ORDER BY o.id
 --- no columns

@@ -72,6 +72,10 @@ UPDATE users u SET city = o.status FROM orders o WHERE o.id = u.id AND u.id < 4 
 UPDATE users SET city = 'R' WHERE id = 3 RETURNING email, (SELECT count(*) FROM orders WHERE orders.email = users.email)
 --- returning system columns
 UPDATE users SET city = 'R' WHERE id = 3 RETURNING email, tableoid::regclass
+--- returning whole rows
+UPDATE users u SET city = 'R' WHERE id = 3 RETURNING row_to_json(u), to_jsonb(u.*), u::text, id
+--- delete returning whole rows
+DELETE FROM users u WHERE id = 3 RETURNING row_to_json(u), to_jsonb(u.*), u::text, id
 --- returning of a partition
 UPDATE events SET body = 'moved', day = '2023-07-07' WHERE id = 5 RETURNING id, body, day
 --- delete
