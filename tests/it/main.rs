@@ -41,6 +41,7 @@ mod seal_setup;
 mod smoke;
 mod synth;
 mod synth_attacks;
+mod synth_docs;
 mod synth_formats;
 mod synth_kit;
 mod traps;
