@@ -1,6 +1,9 @@
 
 -- json ------------------------------------------------------------------------------------------------------------
 
+-- The functions with operators in plpgsql run under the search_path that mask_json(…) has pinned; who calls one of them
+-- by themselves has only values of their own to give it.
+
 -- What a text in a document looks like, where no rule says what it is.
 CREATE OR REPLACE FUNCTION devinprod.mask_json_kind(value text) RETURNS text IMMUTABLE PARALLEL SAFE
 RETURN CASE
@@ -19,7 +22,7 @@ RETURN to_char(timestamp '1950-01-01' + interval '1 second' * (devinprod.mask_u4
     CASE WHEN length(value) > 10 THEN 'YYYY-MM-DD"T"HH24:MI:SS"Z"' ELSE 'YYYY-MM-DD' END);
 
 CREATE OR REPLACE FUNCTION devinprod.mask_json_text(value text, key bytea, rule text) RETURNS text
-    LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+    LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE
 AS $mask$
 BEGIN
     RETURN CASE rule
@@ -54,7 +57,7 @@ COMMENT ON FUNCTION devinprod.mask_json_text(text, bytea, text) IS 'What a text 
 
 -- A key is kept where it looks like the name of a field; a document whose keys are e-mail addresses is masked there too.
 CREATE OR REPLACE FUNCTION devinprod.mask_json_key(name text, key bytea, named boolean, keys text) RETURNS text
-    LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+    LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE
 AS $mask$
 BEGIN
     IF named OR keys = 'keep' OR (keys = 'fields' AND name COLLATE "C" ~ '^[A-Za-z_][A-Za-z_-]{0,39}[0-9]{0,2}$') THEN
@@ -68,7 +71,7 @@ $mask$;
 -- of their own. What lies deeper than 60 levels becomes null.
 CREATE OR REPLACE FUNCTION devinprod.mask_json_node(
     value jsonb, key bytea, rules jsonb, keys text, rule text, path text, depth integer) RETURNS jsonb
-    LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+    LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE
 AS $mask$
 BEGIN
     IF rule = 'clear' AND NOT EXISTS (SELECT FROM jsonb_object_keys(rules) AS r WHERE starts_with(r, path || '.')) THEN
@@ -113,7 +116,7 @@ END
 $mask$;
 
 CREATE OR REPLACE FUNCTION devinprod.mask_json(value jsonb, key bytea, rules jsonb, keys text) RETURNS jsonb
-    LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE
+    LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $mask$
 BEGIN
     RETURN devinprod.mask_json_node(value, key, rules, keys, 'auto', '', 0);

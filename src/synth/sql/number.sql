@@ -11,19 +11,28 @@ RETURN ('1' || repeat('0', digits))::numeric;
 CREATE OR REPLACE FUNCTION devinprod.mask_step(scale integer) RETURNS numeric IMMUTABLE PARALLEL SAFE
 RETURN ('1e-' || scale)::numeric;
 
--- Between low and high, both among the possible ones; 96 bits decide.
-CREATE OR REPLACE FUNCTION devinprod.mask_between(digest bytea, low numeric, high numeric, scale integer) RETURNS numeric
-    IMMUTABLE PARALLEL SAFE
-RETURN least(high, trunc(low + (high - low + devinprod.mask_step(scale))
-    * (devinprod.mask_u48(digest, 0) * 281474976710656::numeric + devinprod.mask_u48(digest, 6))
-    / 79228162514264337593543950336::numeric, scale));
+-- A number from 0 to 1, without 1; 96 bits decide.
+CREATE OR REPLACE FUNCTION devinprod.mask_fraction(digest bytea) RETURNS numeric IMMUTABLE PARALLEL SAFE
+RETURN (devinprod.mask_u48(digest, 0) * 281474976710656::numeric + devinprod.mask_u48(digest, 6))
+    / 79228162514264337593543950336::numeric;
 
-CREATE OR REPLACE FUNCTION devinprod.mask_number_of(digest bytea, value numeric, digits integer, scale integer, most numeric)
+-- Between low and high, both among the possible ones.
+CREATE OR REPLACE FUNCTION devinprod.mask_between(fraction numeric, low numeric, high numeric, scale integer) RETURNS numeric
+    IMMUTABLE PARALLEL SAFE
+RETURN least(high, trunc(low + (high - low + devinprod.mask_step(scale)) * fraction, scale));
+
+-- The least and the greatest number of so many digits, and of those that the type holds.
+CREATE OR REPLACE FUNCTION devinprod.mask_lowest(digits integer, most numeric) RETURNS numeric IMMUTABLE PARALLEL SAFE
+RETURN CASE WHEN digits = 1 THEN 0 ELSE least(devinprod.mask_power(digits - 1), trunc(most / 10)) END;
+CREATE OR REPLACE FUNCTION devinprod.mask_highest(digits integer, scale integer, most numeric) RETURNS numeric
+    IMMUTABLE PARALLEL SAFE
+RETURN least(devinprod.mask_power(digits) - devinprod.mask_step(scale), most);
+
+CREATE OR REPLACE FUNCTION devinprod.mask_number_of(fraction numeric, value numeric, low numeric, high numeric, scale integer)
     RETURNS numeric IMMUTABLE PARALLEL SAFE
 RETURN CASE WHEN value IN ('NaN', 'Infinity', '-Infinity') THEN value
-    ELSE CASE WHEN value < 0 THEN -1 ELSE 1 END * devinprod.mask_between(digest,
-        CASE WHEN digits = 1 THEN 0 ELSE least(devinprod.mask_power(digits - 1), trunc(most / 10)) END,
-        least(devinprod.mask_power(digits) - devinprod.mask_step(scale), most), scale) END;
+    WHEN value < 0 THEN -devinprod.mask_between(fraction, low, high, scale)
+    ELSE devinprod.mask_between(fraction, low, high, scale) END;
 
 CREATE OR REPLACE FUNCTION devinprod.mask_number_text(value numeric) RETURNS text IMMUTABLE PARALLEL SAFE
 RETURN trim_scale(value)::text;
@@ -33,9 +42,12 @@ CREATE OR REPLACE FUNCTION devinprod.mask_number(value numeric, key bytea, scale
 AS $mask$
 DECLARE
     digest pg_catalog.bytea := devinprod.mask_digest('number', devinprod.mask_number_text(value), key);
+    fraction pg_catalog.numeric := devinprod.mask_fraction(digest);
     digits pg_catalog.int4 := devinprod.mask_digits(value);
+    low pg_catalog.numeric := devinprod.mask_lowest(digits, most);
+    high pg_catalog.numeric := devinprod.mask_highest(digits, scale, most);
 BEGIN
-    RETURN devinprod.mask_number_of(digest, value, digits, scale, most);
+    RETURN devinprod.mask_number_of(fraction, value, low, high, scale);
 END
 $mask$;
 COMMENT ON FUNCTION devinprod.mask_number(numeric, bytea, integer, numeric) IS
@@ -46,8 +58,9 @@ CREATE OR REPLACE FUNCTION devinprod.mask_number(value numeric, key bytea, low n
 AS $mask$
 DECLARE
     digest pg_catalog.bytea := devinprod.mask_digest('number', devinprod.mask_number_text(value), key);
+    fraction pg_catalog.numeric := devinprod.mask_fraction(digest);
 BEGIN
-    RETURN devinprod.mask_between(digest, low, high, scale);
+    RETURN devinprod.mask_between(fraction, low, high, scale);
 END
 $mask$;
 COMMENT ON FUNCTION devinprod.mask_number(numeric, bytea, numeric, numeric, integer) IS 'A number between two others.';
@@ -64,10 +77,6 @@ COMMENT ON FUNCTION devinprod.mask_number_bucket(numeric, numeric, numeric) IS
 -- Integers of a unique column ---------------------------------------------------------------------------------------
 
 -- A permutation of 0 … 2^bits - 1: a Feistel network of eight rounds. Two values never become one.
-CREATE OR REPLACE FUNCTION devinprod.mask_feistel_round(half bigint, round integer, bits integer, key bytea) RETURNS bigint
-    STABLE PARALLEL SAFE
-RETURN devinprod.mask_u48(devinprod.mask_digest('permutation', round || ':' || half, key), 0) & ((1::bigint << bits) - 1);
-
 CREATE OR REPLACE FUNCTION devinprod.mask_unique_number(value bigint, key bytea, bits integer) RETURNS bigint
     LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $mask$
@@ -78,12 +87,15 @@ DECLARE
     left_bits integer := bits - right_bits;
     left_half bigint := number >> right_bits;
     right_half bigint := number & ((1::bigint << right_bits) - 1);
+    digest bytea;
 BEGIN
     FOR round IN 1..8 LOOP
         IF round % 2 = 1 THEN
-            left_half := left_half # devinprod.mask_feistel_round(right_half, round, left_bits, key);
+            digest := devinprod.mask_digest('permutation', round || ':' || right_half, key);
+            left_half := left_half # (devinprod.mask_u48(digest, 0) & ((1::bigint << left_bits) - 1));
         ELSE
-            right_half := right_half # devinprod.mask_feistel_round(left_half, round, right_bits, key);
+            digest := devinprod.mask_digest('permutation', round || ':' || left_half, key);
+            right_half := right_half # (devinprod.mask_u48(digest, 0) & ((1::bigint << right_bits) - 1));
         END IF;
     END LOOP;
     number := (left_half << right_bits) | right_half;
