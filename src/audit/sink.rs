@@ -20,6 +20,13 @@ pub trait Sink: Send {
 #[derive(Debug)]
 pub struct JsonLines<W>(W);
 
+impl JsonLines<io::Sink> {
+    /// To nowhere: for a proxy that only tries something out.
+    pub fn to_nowhere() -> Self {
+        Self(io::sink())
+    }
+}
+
 impl JsonLines<io::Stderr> {
     /// To standard error.
     pub fn to_stderr() -> Self {

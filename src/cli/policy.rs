@@ -1,6 +1,10 @@
 //! `devinprod policy …`: what the files say, and whether it holds
 
 mod check;
+mod explain;
+mod stage;
+mod suggest;
+mod test;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -23,6 +27,12 @@ const FOLDER: &str = "policies";
 pub(super) enum PolicyCommand {
     /// Check policy files, alone or against a database
     Check(check::CheckArgs),
+    /// Run the cases that stand in the files
+    Test(test::TestArgs),
+    /// Say what each column is that comes out of a query, and why
+    Explain(explain::ExplainArgs),
+    /// Write a first policy for a database, or say what is new in it
+    Suggest(suggest::SuggestArgs),
     /// Print the JSON schema of policy files, for editors
     Schema,
 }
@@ -30,6 +40,9 @@ pub(super) enum PolicyCommand {
 pub(super) fn run(command: PolicyCommand) -> anyhow::Result<ExitCode> {
     match command {
         PolicyCommand::Check(args) => block_on(check::run(args)),
+        PolicyCommand::Test(args) => block_on(test::run(args)),
+        PolicyCommand::Explain(args) => block_on(explain::run(args)),
+        PolicyCommand::Suggest(args) => block_on(suggest::run(args)),
         PolicyCommand::Schema => {
             print::line(json_schema().trim_end());
             Ok(ExitCode::SUCCESS)
@@ -129,6 +142,12 @@ fn upstream_of(file: &Path) -> Option<String> {
     let text = std::fs::read_to_string(file).ok()?;
     let table: toml::Table = text.parse().ok()?;
     table.get("upstream")?.as_str().map(str::to_owned)
+}
+
+/// The groups of somebody, as the command line names them: with or without an @.
+fn groups(names: &[String]) -> std::collections::BTreeSet<String> {
+    let bare = |name: &String| name.trim_start_matches('@').to_owned();
+    names.iter().map(bare).collect()
 }
 
 async fn connect(url: &str) -> anyhow::Result<Client> {

@@ -1,6 +1,6 @@
 //! What a database has, as far as a policy's owner must know: read from the catalog, never from the tables themselves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tokio_postgres::{Client, Row};
 
@@ -39,6 +39,8 @@ pub struct Relation {
 /// A column.
 #[derive(Debug, Clone)]
 pub struct Column {
+    /// Its number in the relation.
+    pub number: i16,
     /// Its name, unquoted.
     pub name: String,
     /// Its type as it was declared.
@@ -55,6 +57,20 @@ pub struct Column {
     pub refers_to: Option<(u32, String)>,
     /// The owner's comment on it.
     pub comment: Option<String>,
+    /// How many different values the statistics say it has: a number, or, negative, a share of the rows. None if nobody
+    /// has counted, or this role may not know.
+    pub distinct: Option<f32>,
+}
+
+/// What a seal was made from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sealed {
+    /// The policy's version.
+    pub version: String,
+    /// When, as Postgres writes it.
+    pub at: String,
+    /// The columns that it knew: relation's oid and number.
+    pub columns: BTreeSet<(u32, i16)>,
 }
 
 impl Catalog {
@@ -113,7 +129,8 @@ pub async fn catalog(client: &mut Client) -> Result<Catalog, tokio_postgres::Err
         places.insert(relation.oid, relations.len());
         relations.push(relation);
     }
-    for row in transaction.query(COLUMNS, &[]).await? {
+    let oids: Vec<u32> = places.keys().copied().collect();
+    for row in transaction.query(COLUMNS, &[&oids]).await? {
         let oid: u32 = row.try_get(0)?;
         if let Some(relation) = places.get(&oid).and_then(|place| relations.get_mut(*place)) {
             relation.columns.push(column(&row)?);
@@ -135,6 +152,42 @@ pub async fn catalog(client: &mut Client) -> Result<Catalog, tokio_postgres::Err
     Ok(catalog)
 }
 
+/// What the database's seal was made from; None if it has none that knows policies.
+///
+/// # Errors
+/// What the upstream says.
+pub async fn sealed(client: &Client) -> Result<Option<Sealed>, tokio_postgres::Error> {
+    let there = "SELECT pg_catalog.to_regclass('devinprod.clear_relation') IS NOT NULL";
+    if !client.query_one(there, &[]).await?.try_get::<_, bool>(0)? {
+        return Ok(None);
+    }
+    let Some(policy) = client
+        .query_opt(
+            "SELECT version, sealed_at::pg_catalog.text FROM devinprod.policy",
+            &[],
+        )
+        .await?
+    else {
+        return Ok(None);
+    };
+    let columns = client
+        .query(
+            "SELECT relation, number FROM devinprod.masked_column UNION ALL \
+             SELECT relation, pg_catalog.unnest(columns) FROM devinprod.clear_relation",
+            &[],
+        )
+        .await?;
+    let columns: Result<_, tokio_postgres::Error> = columns
+        .iter()
+        .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
+        .collect();
+    Ok(Some(Sealed {
+        version: policy.try_get(0)?,
+        at: policy.try_get(1)?,
+        columns: columns?,
+    }))
+}
+
 fn relation(row: &Row) -> Result<Relation, tokio_postgres::Error> {
     let kind: String = row.try_get(3)?;
     Ok(Relation {
@@ -152,6 +205,7 @@ fn column(row: &Row) -> Result<Column, tokio_postgres::Error> {
     let referred: Option<u32> = row.try_get(8)?;
     let by_name: Option<String> = row.try_get(9)?;
     Ok(Column {
+        number: row.try_get(12)?,
         name: row.try_get(1)?,
         declared: row.try_get(2)?,
         shape: synth::Column {
@@ -164,6 +218,7 @@ fn column(row: &Row) -> Result<Column, tokio_postgres::Error> {
         indexes: row.try_get(7)?,
         refers_to: referred.zip(by_name),
         comment: row.try_get(10)?,
+        distinct: row.try_get(13)?,
     })
 }
 
@@ -179,7 +234,7 @@ WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.relpersistence <> 't' AND n.n
 ORDER BY n.nspname, c.relname";
 
 /// Columns: relation, name, type, type without domains, enum's labels, not null, generated, indexes that begin with
-/// it or whose expressions mention it, foreign key's relation and column, comment, unique.
+/// it or whose expressions mention it, foreign key's relation and column, comment, unique, number, different values.
 const COLUMNS: &str = "
 SELECT a.attrelid, a.attname::text, format_type(a.atttypid, a.atttypmod),
     format_type(b.type, b.modifier),
@@ -196,7 +251,12 @@ SELECT a.attrelid, a.attname::text, format_type(a.atttypid, a.atttypmod),
         WHERE r.attrelid = f.confrelid AND r.attnum = f.confkey[1]),
     col_description(a.attrelid, a.attnum),
     EXISTS (SELECT FROM pg_index i WHERE i.indrelid = a.attrelid AND i.indisunique AND i.indisvalid
-        AND i.indpred IS NULL AND i.indnkeyatts = 1 AND i.indkey[0] = a.attnum)
+        AND i.indpred IS NULL AND i.indnkeyatts = 1 AND i.indkey[0] = a.attnum),
+    a.attnum,
+    (SELECT s.n_distinct FROM pg_stats s JOIN pg_class c ON c.oid = a.attrelid
+        JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE s.schemaname = n.nspname AND s.tablename = c.relname AND s.attname = a.attname
+        ORDER BY s.inherited LIMIT 1)
 FROM pg_attribute a
     CROSS JOIN LATERAL (
         WITH RECURSIVE step (type, modifier) AS (
@@ -208,7 +268,7 @@ FROM pg_attribute a
     LEFT JOIN LATERAL (SELECT o.confrelid, o.confkey FROM pg_constraint o
         WHERE o.contype = 'f' AND o.conrelid = a.attrelid AND o.conkey = ARRAY[a.attnum]
         ORDER BY o.oid LIMIT 1) f ON true
-WHERE a.attnum > 0 AND NOT a.attisdropped
+WHERE a.attnum > 0 AND NOT a.attisdropped AND a.attrelid = ANY ($1)
 ORDER BY a.attrelid, a.attnum";
 
 /// Triggers of users, as a vouch names them.

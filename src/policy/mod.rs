@@ -16,6 +16,7 @@ mod masks;
 mod pattern;
 mod raw;
 mod schema;
+pub mod suggest;
 
 #[cfg(test)]
 mod tests;

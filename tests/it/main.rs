@@ -24,6 +24,7 @@ mod oracle;
 mod own_cells;
 mod own_cells_kit;
 mod own_cells_returning;
+mod policy_cases;
 mod policy_check;
 mod redirect_sql;
 mod seal_attacks;
