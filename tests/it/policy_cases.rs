@@ -294,7 +294,7 @@ async fn cases_explanations_and_drift_on_a_sealed_upstream() {
     );
     client
         .batch_execute(
-            "ALTER TABLE users ADD COLUMN work_email text, DROP COLUMN kind;
+            "ALTER TABLE users ADD COLUMN work_email text, DROP COLUMN kind CASCADE;
              CREATE TABLE parcels (id bigint PRIMARY KEY, street text)",
         )
         .await
