@@ -165,6 +165,11 @@ fn treatment() -> Value {
                 "integer" | "string" | "boolean" | "array" | "number" | "object" => {
                     json!({ "type": kind, "description": meaning })
                 }
+                "table" => json!({
+                    "type": "object",
+                    "additionalProperties": { "type": "string" },
+                    "description": meaning
+                }),
                 _ => json!({ "description": meaning }),
             };
             properties.insert((*name).to_owned(), value);
