@@ -11,8 +11,8 @@ use postgres_protocol::password::scram_sha_256;
 use rand::distr::{Alphanumeric, SampleString};
 use tokio_postgres::Client;
 
-use super::print;
-use crate::policy::Policy;
+use super::{Failure, print};
+use crate::policy::{Policy, live};
 use crate::seal::{self, Finding, Names, SealOptions, SealPlan, Survey};
 use crate::upstream::address::Address;
 use crate::upstream::admin::admin;
@@ -91,6 +91,9 @@ async fn seal(
 ) -> anyhow::Result<ExitCode> {
     let password = ProxyPassword::choose(args, survey, &names)?;
     let policy = policy(&args.policy)?;
+    if let Some(policy) = &policy {
+        fits(client, policy).await?;
+    }
     let options = SealOptions {
         pairs: args.pairs,
         proxy_verifier: password.verifier(),
@@ -129,6 +132,22 @@ fn policy(files: &[PathBuf]) -> anyhow::Result<Option<Policy>> {
         print::note(warning.to_string());
     }
     Ok(Some(loaded.policy))
+}
+
+/// A policy that names what is not there, or that contradicts itself on this database, changes nothing.
+async fn fits(client: &Client, policy: &Policy) -> anyhow::Result<()> {
+    let catalog = live::catalog(client)
+        .await
+        .context("cannot read the catalog")?;
+    let comparison = policy.against(&catalog);
+    for warning in &comparison.warnings {
+        print::note(format!("{warning}\n"));
+    }
+    let hint = "nothing was changed; `devinprod policy check --url` says this again";
+    match comparison.passed() {
+        Ok(_) => Ok(()),
+        Err(wrong) => Err(Failure::new(wrong.to_string(), hint).into()),
+    }
 }
 
 async fn remove(

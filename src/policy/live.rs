@@ -112,44 +112,47 @@ impl Relation {
     }
 }
 
-/// Reads the catalog in a read-only transaction of its own.
+/// Reads the catalog in a read-only transaction of its own; the client must be in none.
 ///
 /// # Errors
 /// What the upstream says.
-pub async fn catalog(client: &mut Client) -> Result<Catalog, tokio_postgres::Error> {
-    let transaction = client.build_transaction().read_only(true).start().await?;
+pub async fn catalog(client: &Client) -> Result<Catalog, tokio_postgres::Error> {
     // So that names of types and functions come with their schemas, and operators are the system's own.
-    transaction
-        .batch_execute("SET LOCAL search_path = pg_catalog")
+    client
+        .batch_execute("BEGIN READ ONLY; SET LOCAL search_path = pg_catalog")
         .await?;
+    let catalog = read(client).await;
+    client.batch_execute("ROLLBACK").await?;
+    catalog
+}
+
+async fn read(client: &Client) -> Result<Catalog, tokio_postgres::Error> {
     let mut relations = Vec::new();
     let mut places = BTreeMap::new();
-    for row in transaction.query(RELATIONS, &[]).await? {
+    for row in client.query(RELATIONS, &[]).await? {
         let relation = relation(&row)?;
         places.insert(relation.oid, relations.len());
         relations.push(relation);
     }
     let oids: Vec<u32> = places.keys().copied().collect();
-    for row in transaction.query(COLUMNS, &[&oids]).await? {
+    for row in client.query(COLUMNS, &[&oids]).await? {
         let oid: u32 = row.try_get(0)?;
         if let Some(relation) = places.get(&oid).and_then(|place| relations.get_mut(*place)) {
             relation.columns.push(column(&row)?);
         }
     }
-    let triggers = transaction.query(TRIGGERS, &[]).await?;
+    let triggers = client.query(TRIGGERS, &[]).await?;
     let triggers: Result<_, _> = triggers.iter().map(|row| row.try_get(0)).collect();
-    let functions = transaction.query(FUNCTIONS, &[]).await?;
+    let functions = client.query(FUNCTIONS, &[]).await?;
     let functions: Result<_, _> = functions
         .iter()
         .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
         .collect();
-    let catalog = Catalog {
+    Ok(Catalog {
         relations,
         triggers: triggers?,
         functions: functions.map_err(|error: tokio_postgres::Error| error)?,
-    };
-    transaction.rollback().await?;
-    Ok(catalog)
+    })
 }
 
 /// What the database's seal was made from; None if it has none that knows policies.

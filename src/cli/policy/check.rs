@@ -33,8 +33,8 @@ pub(super) async fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
     };
     let catalog = match &args.url {
         Some(url) => {
-            let mut client = connect(url).await?;
-            let catalog = live::catalog(&mut client).await;
+            let client = connect(url).await?;
+            let catalog = live::catalog(&client).await;
             Some(catalog.context("cannot read the catalog")?)
         }
         None => None,

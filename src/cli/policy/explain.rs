@@ -52,7 +52,7 @@ pub(super) async fn run(args: ExplainArgs) -> anyhow::Result<ExitCode> {
         })?
         .map(str::to_owned);
     let mut client = connect(&args.url).await?;
-    let catalog = live::catalog(&mut client).await;
+    let catalog = live::catalog(&client).await;
     let catalog = catalog.context("cannot read the catalog")?;
     let sealed = live::sealed(&client).await?;
     let guide = Guide {

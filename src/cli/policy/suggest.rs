@@ -36,8 +36,8 @@ pub(in crate::cli) struct SuggestArgs {
 }
 
 pub(super) async fn run(args: SuggestArgs) -> anyhow::Result<ExitCode> {
-    let mut client = connect(&args.url).await?;
-    let catalog = live::catalog(&mut client).await;
+    let client = connect(&args.url).await?;
+    let catalog = live::catalog(&client).await;
     let catalog = catalog.context("cannot read the catalog")?;
     let sealed = match args.drift {
         false => None,

@@ -30,10 +30,11 @@ impl Check {
             let code = words(vouch.code.get_ref());
             let origin = self.origin(file, vouch.code.span());
             if ![
+                "rule ",
                 "trigger ",
                 "function ",
                 "default ",
-                "check ",
+                "constraint ",
                 "index ",
                 "domain ",
                 "policy ",
