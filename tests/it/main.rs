@@ -34,6 +34,7 @@ mod seal_functions;
 mod seal_kit;
 mod seal_lease;
 mod seal_masks;
+mod seal_masks_actions;
 mod seal_masks_drift;
 mod seal_masks_exceptions;
 mod seal_masks_kit;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row};
 
+use super::actions::{ACTIONS, Action, Hidden, action};
 use super::facts::{Facts, facts};
 use super::queries;
 use crate::seal::{Names, SealError};
@@ -16,6 +17,8 @@ pub struct Found {
     pub relations: Vec<FoundRelation>,
     /// How the tables among them are written to, by oid.
     pub(in crate::seal) facts: BTreeMap<u32, Facts>,
+    /// The foreign keys that do something to the rows that refer.
+    pub(super) actions: Vec<Action>,
     /// What PUBLIC and the seal's groups hold on relations, by oid.
     pub(super) grants: BTreeMap<u32, BTreeSet<Grant>>,
     /// What stands in the schemas of views.
@@ -182,6 +185,34 @@ impl Found {
             .is_some_and(|manifest| manifest.policy.is_some())
     }
 
+    /// The columns that the policy that was sealed does not open, by relation; what an extension made is left out.
+    pub(super) fn hidden(&self) -> Hidden {
+        let Some(manifest) = &self.manifest else {
+            return Hidden::new();
+        };
+        let clear: BTreeMap<u32, &[i16]> = manifest
+            .clear
+            .iter()
+            .map(|relation| (relation.oid, relation.columns.as_slice()))
+            .collect();
+        let is_clear = |oid: u32, number: i16| {
+            let masked = manifest.columns.get(&(oid, number));
+            masked.is_some_and(|(clear, _)| *clear)
+                || clear
+                    .get(&oid)
+                    .is_some_and(|columns| columns.contains(&number))
+        };
+        self.relations
+            .iter()
+            .filter(|relation| !relation.extension)
+            .map(|relation| {
+                let numbers = relation.columns.iter().map(|column| column.number);
+                let hidden = numbers.filter(|number| !is_clear(relation.oid, *number));
+                (relation.oid, hidden.collect())
+            })
+            .collect()
+    }
+
     /// The columns (0: all) on which `holder` holds `privilege`.
     pub(super) fn held(&self, oid: u32, holder: &str, privilege: &str) -> BTreeSet<i16> {
         self.grants
@@ -258,6 +289,7 @@ pub(in crate::seal) async fn collect(client: &Client, names: &Names) -> Result<F
     Ok(Found {
         relations,
         facts: facts(client).await?,
+        actions: rows(client, ACTIONS, &[], action).await?,
         grants,
         views: rows(client, queries::VIEWS, &[], view).await?,
         schemas: rows(client, queries::SCHEMAS, &[&readers], |row| {

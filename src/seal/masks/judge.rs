@@ -1,8 +1,9 @@
 //! Whether developers can read only what the policy opened: judged from the database and the manifest alone, since
 //! the proxy, which looks every minute, has no policy of its own to trust.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
+use super::actions::withheld;
 use super::found::{Found, FoundRelation, Manifest};
 use super::views::{MASKED, ROWS};
 use crate::seal::Names;
@@ -21,6 +22,7 @@ pub(in crate::seal) fn judge(found: &Found, names: &Names) -> Vec<Finding> {
     masked(found, manifest, &mut findings);
     strange_views(found, manifest, names, &mut findings);
     readable(found, manifest, names, &mut findings);
+    set_off(found, names, &mut findings);
     clear(found, manifest, &mut findings);
     functions(found, manifest, &mut findings);
     defaults(found, names, &mut findings);
@@ -135,11 +137,7 @@ fn strange_views(found: &Found, manifest: &Manifest, names: &Names, findings: &m
 
 /// Whoever is a developer reads only clear columns, and links only to those.
 fn readable(found: &Found, manifest: &Manifest, names: &Names, findings: &mut Vec<Finding>) {
-    let clear: BTreeMap<u32, BTreeSet<i16>> = manifest
-        .clear
-        .iter()
-        .map(|relation| (relation.oid, relation.columns.iter().copied().collect()))
-        .collect();
+    let hidden = found.hidden();
     let (readers, writers) = (names.readers(), names.writers());
     let mut closed = Vec::new();
     for relation in found
@@ -147,17 +145,14 @@ fn readable(found: &Found, manifest: &Manifest, names: &Names, findings: &mut Ve
         .iter()
         .filter(|relation| !relation.extension)
     {
-        let may = |number: i16| {
-            let masked = manifest.columns.get(&(relation.oid, number));
-            masked.is_some_and(|(clear, _)| *clear)
-                || clear
-                    .get(&relation.oid)
-                    .is_some_and(|columns| columns.contains(&number))
-        };
         let sensitive: Vec<(i16, &str)> = relation
             .columns
             .iter()
-            .filter(|column| !may(column.number))
+            .filter(|column| {
+                hidden
+                    .get(&relation.oid)
+                    .is_some_and(|hidden| hidden.contains(&column.number))
+            })
             .map(|column| (column.number, column.identity.as_str()))
             .collect();
         for holder in ["", readers.as_str(), writers.as_str()] {
@@ -193,7 +188,7 @@ fn readable(found: &Found, manifest: &Manifest, names: &Names, findings: &mut Ve
                 }
             }
         }
-        let known = clear.contains_key(&relation.oid)
+        let known = manifest.clear.iter().any(|known| known.oid == relation.oid)
             || manifest
                 .masked
                 .iter()
@@ -210,6 +205,33 @@ fn readable(found: &Found, manifest: &Manifest, names: &Names, findings: &mut Ve
             ),
             REMEDY,
         ));
+    }
+}
+
+/// No error of a foreign key's action shows a row.
+fn set_off(found: &Found, names: &Names, findings: &mut Vec<Finding>) {
+    for (oid, withheld) in withheld(&found.actions, &found.hidden()) {
+        let Some(relation) = found.relation(oid) else {
+            continue;
+        };
+        let writers = names.writers();
+        for holder in ["", writers.as_str()] {
+            let delete = withheld.delete && !found.held(oid, holder, "DELETE").is_empty();
+            let held = found.held(oid, holder, "UPDATE");
+            let update = withheld.update.iter().any(|column| held.contains(column))
+                || (held.contains(&0) && !withheld.update.is_empty());
+            if delete || update {
+                let because: Vec<&str> = withheld.because.iter().map(String::as_str).collect();
+                findings.push(Finding::hole(
+                    format!(
+                        "what a developer may do to {} sets off what may fail and show a whole row: {}",
+                        relation.identity,
+                        because.join(", ")
+                    ),
+                    REMEDY,
+                ));
+            }
+        }
     }
 }
 

@@ -12,13 +12,16 @@
 
 #[macro_use]
 mod digests;
+mod actions;
 mod decide;
 mod facts;
 pub mod found;
 mod judge;
 mod own;
+mod privileges;
 mod queries;
 mod rights;
+mod tell;
 mod views;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,7 +36,9 @@ use super::{Names, SealOptions, Survey};
 use crate::policy::Policy;
 use crate::synth;
 use decide::{Access, Decided, decide};
-use found::{Clear, Found, FoundDefault, Manifest, hex};
+use found::{Clear, Found, Manifest, hex};
+use privileges::{defaults, opens, privileges, withhold};
+use tell::{shown, tell};
 use views::{MASKED, ROWS, definition};
 
 pub(super) use found::collect;
@@ -89,7 +94,7 @@ pub(super) fn plan(
     let empty = Manifest::default();
     let manifest = found.manifest.as_ref().unwrap_or(&empty);
     groundwork(survey, options, manifest, &mut plan);
-    relations(found, manifest, &decided, options, policy, &mut plan);
+    relations(found, manifest, &decided, options, closed, &mut plan);
     gone(found, manifest, &decided, names, &mut plan);
     clear(found, manifest, &decided, names, &mut plan);
     privileges(found, &decided, names, closed, &mut plan);
@@ -259,17 +264,26 @@ fn relations(
     manifest: &Manifest,
     decided: &[Decided<'_>],
     options: &SealOptions,
-    policy: &Policy,
+    closed: &[Closed],
     plan: &mut Parts,
 ) {
     let names = &options.names;
+    let withheld = withhold(found, decided, closed);
+    let vouches = |code: &str| {
+        options
+            .policy
+            .as_ref()
+            .is_some_and(|policy| policy.vouches(code))
+            || options.vouched.iter().any(|vouched| vouched == code)
+    };
     let again = manifest
         .policy
         .as_ref()
         .is_none_or(|(_, masks, _)| *masks != masks_digest());
     for relation in decided.iter().filter(|relation| is_masked(relation)) {
         let facts = found.facts.get(&relation.found.oid);
-        let definition = definition(relation, facts, |code| policy.vouches(code), names);
+        let withheld = withheld.get(&relation.found.oid);
+        let definition = definition(relation, facts, withheld, vouches, names);
         plan.findings
             .extend(unreadable(relation, &definition.closed));
         let known = manifest
@@ -490,89 +504,6 @@ fn clear_row(clear: &Clear) -> String {
     )
 }
 
-/// Who holds what, column by column.
-fn privileges(
-    found: &Found,
-    decided: &[Decided<'_>],
-    names: &Names,
-    closed: &[Closed],
-    plan: &mut Parts,
-) {
-    let mut before = Vec::new();
-    let mut after = Vec::new();
-    let mut entered: BTreeSet<&str> = found.entered.iter().map(String::as_str).collect();
-    for relation in decided {
-        if matches!(relation.access, Access::Extension | Access::Foreign) {
-            continue;
-        }
-        let (owner, developers) = rights::statements(found, relation, decided, names, closed);
-        let place = relation.found.place.as_str();
-        let needs_place = relation.access == Access::Masked || !owner.is_empty();
-        if needs_place && entered.insert(place) {
-            before.push(format!(
-                "GRANT USAGE ON SCHEMA {place} TO {};",
-                names.owner()
-            ));
-        }
-        before.extend(owner);
-        after.extend(developers);
-    }
-    if !before.is_empty() {
-        plan.before.push(Step::new(
-            "The sealing role reads what its views mask",
-            before.join("\n"),
-        ));
-    }
-    if !after.is_empty() {
-        plan.after.push(Step::new(
-            "Developers read clear columns, no whole table: a column that comes later is closed",
-            after.join("\n"),
-        ));
-    }
-}
-
-/// Whether a default privilege would open tables to come, or let them be linked to.
-fn opens(default: &FoundDefault, names: &Names) -> bool {
-    let developer = names.pair_of(&default.owner).is_some();
-    // PUBLIC's REFERENCES is closed with its other rights to write.
-    let closed = default.privilege == "SELECT" || default.grantee == names.writers();
-    closed && !developer
-}
-
-fn defaults(survey: &Survey, names: &Names, plan: &mut Parts) {
-    for default in survey
-        .masks
-        .defaults
-        .iter()
-        .filter(|default| opens(default, names))
-    {
-        let owner = survey.quoted(&default.owner);
-        let place = default
-            .schema
-            .as_ref()
-            .map_or_else(String::new, |schema| format!(" IN SCHEMA {schema}"));
-        let (from, shown) = if default.grantee.is_empty() {
-            ("PUBLIC".to_owned(), "everybody")
-        } else {
-            (survey.quoted(&default.grantee), "developers")
-        };
-        let privilege = &default.privilege;
-        let sql = format!(
-            "ALTER DEFAULT PRIVILEGES FOR ROLE {owner}{place} REVOKE {privilege} ON TABLES FROM {from};"
-        );
-        let what = format!("{privilege} on tables that {owner} makes later{place}");
-        if default.manageable {
-            plan.after
-                .push(Step::new(format!("No longer for {shown}: {what}"), sql));
-        } else {
-            plan.findings.push(Finding::hole(
-                format!("{from} will get {what}"),
-                format!("as {owner}: {sql}"),
-            ));
-        }
-    }
-}
-
 fn version(manifest: &Manifest, policy: &Policy, names: &Names, plan: &mut Parts) {
     let masks = masks_digest();
     let same = manifest
@@ -593,77 +524,4 @@ fn version(manifest: &Manifest, policy: &Policy, names: &Names, plan: &mut Parts
             literal(&masks)
         ),
     ));
-}
-
-/// A relation in one line: what developers see of it.
-fn shown(relation: &Decided<'_>) -> String {
-    let name = &relation.found.identity;
-    if relation.access != Access::Masked {
-        return format!("{name} is closed");
-    }
-    let mut groups: Vec<(&str, Vec<&str>)> = Vec::new();
-    for column in &relation.columns {
-        let treatment = views::treatment(&column.decision.treatment);
-        match groups.iter_mut().find(|(known, _)| *known == treatment) {
-            Some((_, columns)) => columns.push(&column.found.identity),
-            None => groups.push((treatment, vec![&column.found.identity])),
-        }
-    }
-    let groups: Vec<String> = groups
-        .into_iter()
-        .map(|(treatment, columns)| match treatment {
-            "clear" => format!("clear {}", columns.join(", ")),
-            "deny" => format!("denied {}", columns.join(", ")),
-            mask => format!("{} as {mask}", columns.join(", ")),
-        })
-        .collect();
-    format!("{name}: {}", groups.join("; "))
-}
-
-/// What changes for developers, and what is closed because nobody decided.
-fn tell(manifest: &Manifest, decided: &[Decided<'_>], plan: &mut Parts) {
-    let mut closed = Vec::new();
-    for relation in decided {
-        let name = &relation.found.identity;
-        if is_masked(relation) && relation.access != Access::Masked {
-            closed.push(name.as_str());
-        }
-        let sealed_before = manifest.policy.is_some();
-        if relation.access == Access::Extension || !sealed_before {
-            continue;
-        }
-        let was_clear = manifest
-            .clear
-            .iter()
-            .find(|known| known.oid == relation.found.oid);
-        for column in &relation.columns {
-            let number = column.found.number;
-            let was = manifest
-                .columns
-                .get(&(relation.found.oid, number))
-                .map(|(_, treatment)| treatment.as_str())
-                .or_else(|| {
-                    was_clear
-                        .filter(|known| known.columns.contains(&number))
-                        .map(|_| "clear")
-                });
-            let is = views::treatment(&column.decision.treatment);
-            if was != Some(is) {
-                let was = was.unwrap_or("closed, being new");
-                plan.summary.push(format!(
-                    "{name}.{}: {is}; it was {was} ({})",
-                    column.found.identity, column.decision.because
-                ));
-            }
-        }
-    }
-    if !closed.is_empty() {
-        plan.findings.push(Finding::note(
-            format!(
-                "closed, as the policy opens no column of them: {}",
-                closed.join(", ")
-            ),
-            "",
-        ));
-    }
 }

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::actions::Withheld;
 use super::decide::{Access, Decided, DecidedColumn};
 use super::found::{Found, FoundRelation, Grant};
 use super::views::lockable;
 use crate::seal::Names;
-use crate::seal::code::Closed;
 
 /// The columns that every table has: their numbers and names. They tell where a row is and which transactions
 /// wrote it, nothing of what it holds.
@@ -28,12 +28,11 @@ pub(super) fn statements(
     found: &Found,
     decided: &Decided<'_>,
     all: &[Decided<'_>],
+    withheld: &BTreeMap<u32, Withheld>,
     names: &Names,
-    closed: &[Closed],
 ) -> (Vec<String>, Vec<String>) {
     let relation = decided.found;
-    let closed = closed.iter().find(|closed| closed.relation == relation.oid);
-    let wanted = wanted(decided, all, names, closed);
+    let wanted = wanted(decided, all, withheld.get(&relation.oid), names);
     let change = |holder: &str| change(found, relation, &wanted, holder);
     let owner = change(&names.owner());
     let mut developers = change(&names.readers());
@@ -103,8 +102,8 @@ fn column_name(relation: &FoundRelation, number: i16) -> Option<&str> {
 fn wanted(
     decided: &Decided<'_>,
     all: &[Decided<'_>],
+    withheld: Option<&Withheld>,
     names: &Names,
-    closed: Option<&Closed>,
 ) -> BTreeSet<Grant> {
     let relation = decided.found;
     let table = matches!(relation.kind, 'r' | 'p');
@@ -135,18 +134,29 @@ fn wanted(
             give(&owner, "SELECT", &[0]);
             if table {
                 give(&readers, "SELECT", &IDENTITY);
-                give(&owner, "UPDATE", &lockable_numbers(decided));
+                give(&owner, "UPDATE", &lockable_numbers(decided, withheld));
             }
         }
         Access::Closed | Access::Extension | Access::Foreign => {}
     }
     let closed_view = relation.kind == 'v' && decided.access == Access::Closed;
     if (table || relation.kind == 'v') && !closed_view {
-        for privilege in ["INSERT", "UPDATE", "DELETE"] {
-            // Unless code of the application that it would set off is not sound.
-            if closed.is_none_or(|closed| !closed.privileges.contains(privilege)) {
-                give(&writers, privilege, &[0]);
-            }
+        let none = Withheld::default();
+        let withheld = withheld.unwrap_or(&none);
+        if !withheld.insert {
+            give(&writers, "INSERT", &[0]);
+        }
+        if !withheld.delete {
+            give(&writers, "DELETE", &[0]);
+        }
+        if withheld.update.is_empty() {
+            give(&writers, "UPDATE", &[0]);
+        } else if !withheld.update.contains(&0) {
+            let numbers = relation.columns.iter().map(|column| column.number);
+            let others: Vec<i16> = numbers
+                .filter(|number| !withheld.update.contains(number))
+                .collect();
+            give(&writers, "UPDATE", &others);
         }
     }
     if table {
@@ -163,8 +173,8 @@ fn wanted(
     grants
 }
 
-fn lockable_numbers(decided: &Decided<'_>) -> Vec<i16> {
-    let names = lockable(decided).unwrap_or_default();
+fn lockable_numbers(decided: &Decided<'_>, withheld: Option<&Withheld>) -> Vec<i16> {
+    let names = lockable(decided, withheld).unwrap_or_default();
     let listed = |column: &&DecidedColumn<'_>| names.contains(&column.found.identity);
     decided
         .columns

@@ -2,6 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
+use super::actions::Withheld;
 use super::decide::{Access, Decided, DecidedColumn};
 use super::facts::Facts;
 use super::found::{FoundRelation, hex};
@@ -67,6 +68,7 @@ pub(super) fn view(schema: &str, relation: &FoundRelation) -> String {
 pub(super) fn definition(
     decided: &Decided<'_>,
     facts: Option<&Facts>,
+    withheld: Option<&Withheld>,
     vouches: impl Fn(&str) -> bool,
     names: &Names,
 ) -> Definition {
@@ -91,7 +93,7 @@ pub(super) fn definition(
         })
         .unwrap_or_default();
     let views = if has_views {
-        views(decided, facts.map(|_| &notes), names)
+        views(decided, facts.map(|_| &notes), withheld, names)
     } else {
         String::new()
     };
@@ -116,7 +118,12 @@ pub(super) fn definition(
     }
 }
 
-fn views(decided: &Decided<'_>, notes: Option<&Notes>, names: &Names) -> String {
+fn views(
+    decided: &Decided<'_>,
+    notes: Option<&Notes>,
+    withheld: Option<&Withheld>,
+    names: &Names,
+) -> String {
     let relation = decided.found;
     let cells: Vec<String> = decided
         .columns
@@ -134,7 +141,7 @@ fn views(decided: &Decided<'_>, notes: Option<&Notes>, names: &Names) -> String 
          GRANT SELECT ON {masked} TO {};\n",
         names.readers(),
     );
-    if let Some(columns) = lockable(decided) {
+    if let Some(columns) = lockable(decided, withheld) {
         sql.push_str(&format!(
             "GRANT UPDATE ({}) ON {masked} TO {};\n",
             columns.join(", "),
@@ -166,27 +173,34 @@ fn has_rows(relation: &FoundRelation) -> bool {
         })
 }
 
-/// The columns, as SQL, on which UPDATE is granted so that the rows of the view can be locked: the key, if the view
-/// has it as it is.
-pub(super) fn lockable(decided: &Decided<'_>) -> Option<Vec<String>> {
+/// The columns, as SQL, on which UPDATE is granted so that the rows of the view can be locked: the key if the view has it
+/// as it is, else any clear column. What is written through the view is written as the sealing role, so it must not be
+/// more than developers may write themselves.
+pub(super) fn lockable(decided: &Decided<'_>, withheld: Option<&Withheld>) -> Option<Vec<String>> {
     if !matches!(decided.found.kind, 'r' | 'p') {
         return None;
     }
+    let fits = |column: &&DecidedColumn<'_>| {
+        column.is_clear()
+            && !column.found.generated
+            && withheld.is_none_or(|withheld| {
+                let numbers = [0, column.found.number];
+                numbers
+                    .iter()
+                    .all(|number| !withheld.update.contains(number))
+            })
+    };
     let by_number = |number: &i16| {
         decided
             .columns
             .iter()
-            .find(|column| column.found.number == *number && column.is_clear())
+            .filter(fits)
+            .find(|column| column.found.number == *number)
     };
     let key: Option<Vec<_>> = decided.found.key.iter().map(by_number).collect();
     let columns = match key {
         Some(key) if !key.is_empty() => key,
-        _ => vec![
-            decided
-                .columns
-                .iter()
-                .find(|column| column.is_clear() && !column.found.generated)?,
-        ],
+        _ => vec![decided.columns.iter().find(fits)?],
     };
     Some(
         columns
