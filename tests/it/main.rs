@@ -27,6 +27,7 @@ mod own_cells_returning;
 mod policy_cases;
 mod policy_check;
 mod redirect_sql;
+mod redirect_upsert;
 mod seal_attacks;
 mod seal_cli;
 mod seal_code;
