@@ -227,6 +227,14 @@ impl<'a> Walk<'a> {
                 .map(|(name, _)| format!("(NULL::{}).{}", table(relation), quoted(name)));
             let mut all = vec![format!("({})", types.collect::<Vec<_>>().join(", "))];
             for row in rows {
+                // A drawn key would be another one when it is looked for.
+                let steady = keys.iter().all(|(_, at)| {
+                    let key = row.get(*at).and_then(|key| self.text.get(key.span.clone()));
+                    key.is_some_and(|key| is_steady(&format!("SELECT {key}")))
+                });
+                if !steady {
+                    return None;
+                }
                 let values: Option<Vec<String>> = columns
                     .iter()
                     .map(|(_, at)| {
@@ -245,17 +253,7 @@ impl<'a> Walk<'a> {
         }
         // Run again for each row that conflicts: only if it gives the same each time.
         let text = self.text.get(source.span.clone())?;
-        let is_steady = classify(text).kind == Kind::Read
-            && ![
-                "random",
-                "uuid",
-                "clock_timestamp",
-                "timeofday",
-                "statement_timestamp",
-            ]
-            .iter()
-            .any(|word| text.to_ascii_lowercase().contains(word));
-        if !is_steady {
+        if !is_steady(text) {
             return None;
         }
         let names: Vec<String> = listed.iter().map(|name| quoted(name)).collect();
@@ -265,4 +263,17 @@ impl<'a> Walk<'a> {
             names.join(", ")
         ))
     }
+}
+
+/// Does the query give the same each time that it runs in one statement? Nothing that is not known is called.
+fn is_steady(query: &str) -> bool {
+    const CHANGES: [&str; 5] = [
+        "random",
+        "uuid",
+        "clock_timestamp",
+        "timeofday",
+        "statement_timestamp",
+    ];
+    let folded = query.to_ascii_lowercase();
+    classify(query).kind == Kind::Read && !CHANGES.iter().any(|word| folded.contains(word))
 }

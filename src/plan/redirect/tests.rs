@@ -298,6 +298,16 @@ fn a_statement_that_cannot_work_says_why() {
             "public.users.email",
             "policy.toml:2",
         ),
+        (
+            "create table t (like users including all)",
+            "public.users",
+            "LIKE",
+        ),
+        (
+            "create table t (id int, email text references public.users (email))",
+            "public.users.email",
+            "policy.toml:2",
+        ),
     ];
     for (text, what, because) in cases {
         let blocked = redirected(text)
@@ -322,6 +332,7 @@ fn a_statement_that_works_is_not_blocked() {
         "insert into other (a, b) select user_id, level from profiles",
         "update profiles set level = 1 where user_id = 3",
         "select secret.level from profiles secret",
+        "create table t (id int references users (id), like orders)",
     ] {
         assert_eq!(redirected(text).1.blocked, None, "{text}");
     }

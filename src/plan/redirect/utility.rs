@@ -2,13 +2,14 @@
 
 use std::ops::Range;
 
-use super::sources::{self, Wanted, quoted};
+use super::sources::{self, Wanted, quoted, shown};
 use super::walk::{Answer, Walk};
-use super::{Redirect, routine};
+use super::{Blocked, Redirect, routine};
 use crate::catalog::{Masked, MaskedRelation};
 use crate::sql::edit::Edit;
-use crate::sql::lexer::{Token, TokenKind};
+use crate::sql::lexer::{self, Token, TokenKind};
 use crate::sql::outline::{self, Words};
+use crate::sql::value;
 
 /// None where nothing is understood.
 pub(super) fn redirect(text: &str, tokens: &[Token], masked: &Masked) -> Option<Redirect> {
@@ -94,6 +95,12 @@ fn create(text: &str, mut words: Words<'_>, masked: &Masked, answer: Answer) -> 
     if !words.eat_any(&["table", "view"]) {
         return None;
     }
+    if let Some(blocked) = needs_the_table(text, words.clone(), masked) {
+        return Some(Redirect {
+            blocked: Some(blocked),
+            ..Redirect::default()
+        });
+    }
     // A column list or options in parentheses may stand before AS.
     while !words.at_end() {
         if words.eat(&["as"]) {
@@ -101,6 +108,58 @@ fn create(text: &str, mut words: Words<'_>, masked: &Masked, answer: Answer) -> 
         }
         if words.parens().is_none() {
             words.advance();
+        }
+    }
+    None
+}
+
+/// `LIKE t` and `REFERENCES t (column)` ask for rights on the table itself, which no view can stand for.
+fn needs_the_table(text: &str, mut words: Words<'_>, masked: &Masked) -> Option<Blocked> {
+    while !words.at_end() {
+        if words.is_any(&["as"]) {
+            return None;
+        }
+        if !words.is_any(&["like", "references"]) {
+            words.advance();
+            continue;
+        }
+        let copies = words.eat(&["like"]);
+        if !copies {
+            words.advance();
+        }
+        let Some(name) = words.relation() else {
+            continue;
+        };
+        let Some(relation) = masked.resolve(name.schema.as_deref(), &name.name) else {
+            continue;
+        };
+        if copies {
+            return Some(Blocked {
+                what: shown(relation, None),
+                because: "LIKE needs the right to read all of the table".to_owned(),
+                instead: "list the columns, or use CREATE TABLE … AS SELECT".to_owned(),
+            });
+        }
+        let list = words
+            .parens()
+            .and_then(|span| text.get(span))
+            .unwrap_or_default();
+        let named = lexer::significant(list);
+        let named = named
+            .iter()
+            .filter_map(|token| value::identifier(token, list));
+        let mut hidden = named
+            .filter_map(|name| relation.column(&name))
+            .filter(|column| !column.clear);
+        if let Some(column) = hidden.next() {
+            return Some(Blocked {
+                what: shown(relation, Some(&column.name)),
+                because: format!(
+                    "a foreign key would tell which values are in a masked column ({})",
+                    column.because
+                ),
+                instead: "refer to a clear column".to_owned(),
+            });
         }
     }
     None

@@ -227,3 +227,17 @@ SELECT (ARRAY[email, phone])[1], (ROW(email)).f1 FROM users ORDER BY id
 SELECT xmlforest(email AS e, city), json_object('e': email) IS JSON FROM users ORDER BY id LIMIT 1 -- since 16
 --- a very nested one
 SELECT (((SELECT (((email))) FROM users WHERE (((id = 1)))))) || ((('x')))
+--- pagination with a window count
+SELECT u.*, count(*) OVER () AS full_count FROM users u WHERE u.email ILIKE '%example%' ORDER BY u.email LIMIT 3
+--- a report as an ORM writes it
+SELECT "users"."id", "users"."email", COUNT("orders"."id") AS "n", COALESCE(SUM("orders"."total"), 0) AS "sum" FROM "users" LEFT OUTER JOIN "orders" ON ("users"."id" = "orders"."user_id") GROUP BY "users"."id" HAVING COUNT("orders"."id") > 1 ORDER BY "n" DESC, "users"."email" ASC LIMIT 5
+--- json of nested rows
+SELECT coalesce(json_agg(row_to_json(t)), '[]') FROM (SELECT u.id, u.email, (SELECT json_agg(o ORDER BY o.id) FROM orders o WHERE o.user_id = u.id) AS orders FROM users u ORDER BY u.id LIMIT 2) t
+--- keyset pagination
+SELECT email FROM users WHERE (email, id) > ('u3@example.org', 3) ORDER BY email, id LIMIT 3
+--- any of an array
+SELECT id FROM users WHERE email = ANY (ARRAY['u1@example.org', 'u2@example.org']::text[]) ORDER BY id
+--- distinct count in having
+SELECT city, count(DISTINCT email) FROM users GROUP BY city HAVING count(DISTINCT full_name) > 2 ORDER BY 1
+--- anti join
+SELECT u.email FROM users u LEFT JOIN orders o ON o.email = u.email WHERE o.id IS NULL ORDER BY 1

@@ -164,6 +164,22 @@ INSERT INTO users AS u (id, email, full_name) VALUES (901, 'u2@example.org', 'D'
 INSERT INTO users (id, email, full_name) VALUES (901, 'u2@example.org', 'D') ON CONFLICT (email) DO UPDATE SET city = 'found' RETURNING id
 --- conflict on a masked key
 INSERT INTO codes VALUES ('alpha', 5), ('gamma', 6) ON CONFLICT (code) DO UPDATE SET uses = codes.uses + excluded.uses
+--- upsert as ActiveRecord writes it
+INSERT INTO "users" ("id","email","full_name","phone") VALUES (950, 'u1@example.org', 'Name 1', '1'), (951, 'n@example.org', 'Name', NULL) ON CONFLICT ("email") DO UPDATE SET city=(CASE WHEN ("users"."full_name" IS NOT DISTINCT FROM excluded."full_name" AND "users"."phone" IS NOT DISTINCT FROM excluded."phone") THEN "users".city ELSE 'touched' END),"full_name"=excluded."full_name","phone"=excluded."phone" RETURNING "id"
+--- upsert as Prisma writes it
+INSERT INTO "public"."users" ("id","email","full_name") VALUES (950, 'u1@example.org', 'P') ON CONFLICT ("email") DO UPDATE SET "full_name" = 'Q', "balance" = "public"."users"."balance" + 1 WHERE ("public"."users"."email" = 'u1@example.org' AND 1=1) RETURNING "public"."users"."id", "public"."users"."email", "public"."users"."full_name"
+--- upsert as TypeORM writes it
+INSERT INTO "users"("id", "email", "full_name", "notes") VALUES (950, 'u1@example.org', 'T', DEFAULT) ON CONFLICT ( "email" ) DO UPDATE SET "full_name" = EXCLUDED."full_name", "notes" = EXCLUDED."email"  RETURNING "notes", "id"
+--- upsert by key as Django writes it
+INSERT INTO "users" ("id", "email", "full_name", "born") VALUES (1, 'dj@example.org', 'Dj', '2001-02-03'::date), (960, 'dk@example.org', 'Dk', NULL) ON CONFLICT("id") DO UPDATE SET "email" = EXCLUDED."email", "full_name" = EXCLUDED."full_name", "born" = EXCLUDED."born" RETURNING "users"."id"
+--- optimistic lock as Hibernate writes it
+update users u1_0 set email='h@example.org',full_name='H' where u1_0.id=3 and u1_0.full_name='Name 3'
+--- bulk update as Django writes it
+UPDATE "users" SET "full_name" = (CASE WHEN ("users"."id" = 1) THEN 'A' WHEN ("users"."email" = 'u2@example.org') THEN 'B' ELSE NULL END)::text WHERE "users"."id" IN (1, 2)
+--- bulk update from values
+UPDATE users AS u SET full_name = v.name FROM (VALUES ('u1@example.org', 'A'), ('u2@example.org', 'B')) AS v(email, name) WHERE u.email = v.email RETURNING u.id
+--- delete with a limit
+DELETE FROM users WHERE id IN (SELECT id FROM users WHERE email LIKE 'u%' ORDER BY email LIMIT 2 FOR UPDATE SKIP LOCKED) RETURNING id, email
 --- conflict in with, do nothing
 WITH x AS (INSERT INTO users (id, email, full_name) VALUES (900, 'u1@example.org', 'C'), (901, 'y', 'D') ON CONFLICT (email) DO NOTHING RETURNING id) SELECT * FROM x
 --- merge
