@@ -2,6 +2,7 @@
 //! is masked.
 
 use super::masked::MaskedCatalog;
+use crate::catalog::MaskedRelation;
 use crate::sql::edit::Edits;
 use crate::sql::rewrite::{self, NowDefault};
 use crate::sql::statement::RelationName;
@@ -18,6 +19,8 @@ pub struct Catalog {
     pub masked: Option<MaskedCatalog>,
     /// The seal has a list of masked relations.
     lists_masked: bool,
+    /// The views of the information schema that the seal has copies of.
+    information: Vec<MaskedRelation>,
     /// The search path of a session that has not set one, and its role.
     session: (String, String),
     /// DDL has run since it was read.
@@ -38,6 +41,7 @@ impl Catalog {
     pub fn from_rows(rows: &[BytesMut]) -> Self {
         let mut catalog = Self::default();
         catalog.read(rows);
+        catalog.read_masked(&[]);
         catalog
     }
 
@@ -57,7 +61,7 @@ impl Catalog {
     /// Takes over the rows of [`crate::upstream::command::Command::Masked`].
     pub fn read_masked(&mut self, rows: &[BytesMut]) {
         let (path, role) = self.session.clone();
-        self.masked = MaskedCatalog::from_rows(rows, path, role);
+        self.masked = MaskedCatalog::from_rows(rows, &self.information, path, role);
     }
 
     /// Whether the masked relations can be read at all: without a list of them, nothing is masked.
@@ -97,6 +101,7 @@ impl Catalog {
                     catalog.session = (schema, role);
                     catalog.lists_masked = last == "t";
                 }
+                ("i", Some(oid)) => catalog.information.extend(information(schema, name, &oid, &last)),
                 ("c", _) => catalog.deferrable.push(Deferrable {
                     schema,
                     name,
@@ -158,6 +163,18 @@ impl Catalog {
             .map(|(_, default)| default.clone())
             .collect()
     }
+}
+
+/// A view of the information schema, whose copy shows what an owner would see.
+fn information(schema: String, name: String, oid: &str, copy: &str) -> Option<MaskedRelation> {
+    Some(MaskedRelation {
+        oid: oid.parse().ok()?,
+        view: Some(format!("devinprod.\"{schema}.{name}\"")),
+        view_oid: copy.parse().ok()?,
+        schema,
+        name,
+        ..MaskedRelation::default()
+    })
 }
 
 /// The default's expression with the time replaced by the virtual transaction's.

@@ -21,9 +21,15 @@ pub struct MaskedCatalog {
 }
 
 impl MaskedCatalog {
-    /// From the rows of the query; rows that do not fit are left out. None if nothing is masked.
-    pub fn from_rows(rows: &[BytesMut], path: String, role: String) -> Option<Self> {
-        let relations = relations(rows);
+    /// From the rows of the query; rows that do not fit are left out. `further` relations have stand-ins, too. None
+    /// if nothing is masked.
+    pub fn from_rows(
+        rows: &[BytesMut],
+        further: &[MaskedRelation],
+        path: String,
+        role: String,
+    ) -> Option<Self> {
+        let relations = relations(rows, further);
         (!relations.is_empty()).then(|| Self {
             relations: Arc::new(relations),
             path,
@@ -65,7 +71,7 @@ impl MaskedCatalog {
     }
 }
 
-fn relations(rows: &[BytesMut]) -> MaskedRelations {
+fn relations(rows: &[BytesMut], further: &[MaskedRelation]) -> MaskedRelations {
     let mut relations: Vec<MaskedRelation> = Vec::new();
     let mut places: HashMap<u32, usize> = HashMap::new();
     let mut namesakes = Vec::new();
@@ -118,6 +124,7 @@ fn relations(rows: &[BytesMut]) -> MaskedRelations {
             _ => {}
         }
     }
+    relations.extend_from_slice(further);
     MaskedRelations::new(relations, namesakes)
 }
 

@@ -14,6 +14,7 @@ use crate::policy::Policy;
 
 const SCHEMA_SQL: &str = include_str!("schema.sql");
 const LEASE_SQL: &str = include_str!("lease.sql");
+const INFORMATION_SQL: &str = include_str!("information.sql");
 
 /// The key of the advisory lock that keeps two setups of one database apart: `devinprod` in ASCII, cut.
 pub(super) const LOCK_KEY: i64 = 0x64_65_76_69_6e_70_72_6f;
@@ -150,6 +151,7 @@ pub(super) fn definition(names: &Names) -> String {
     let digest = Sha256::new()
         .chain_update(names.fill(SCHEMA_SQL))
         .chain_update(names.fill(LEASE_SQL))
+        .chain_update(names.fill(INFORMATION_SQL))
         .finalize();
     let hex: String = digest
         .iter()
@@ -451,10 +453,11 @@ fn definition_steps(survey: &Survey, options: &SealOptions) -> Vec<Step> {
             "The commit guard, and devinprod.arm(), which gives the right to write and takes the right to \
              commit in one step",
             format!(
-                "SET LOCAL ROLE {owner};\n\n{}\n\
+                "SET LOCAL ROLE {owner};\n\n{}\n{}\n\
                  COMMENT ON SCHEMA devinprod IS '{}';\n\
                  GRANT CREATE ON SCHEMA devinprod TO {warden};",
                 names.fill(SCHEMA_SQL),
+                names.fill(INFORMATION_SQL),
                 definition(names),
             ),
         ));
@@ -507,7 +510,7 @@ mod tests {
     #[test]
     fn no_placeholder_is_left() {
         let names = Names::default();
-        for file in [SCHEMA_SQL, LEASE_SQL] {
+        for file in [SCHEMA_SQL, LEASE_SQL, INFORMATION_SQL] {
             let filled = names.fill(file);
             assert!(!filled.contains('@'), "a placeholder that is not filled in");
         }

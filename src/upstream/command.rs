@@ -202,10 +202,16 @@ const TEMPORARY_GUARD: &str = "DO $devinprod$ BEGIN \
 /// Kind `c`: a deferrable constraint, `t` in the last field if it is initially deferred, `n` if a
 /// constraint of the same name in the same schema cannot be deferred.
 /// Kind `d`: a column whose default is the time, with the default's expression.
+/// Kind `i`: a view of the information schema that the seal has a copy of, with its oid and the copy's.
 const CATALOG: &str = "SELECT 's', pg_catalog.current_setting('search_path'), current_user, \
  pg_catalog.current_database(), CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_class c \
  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
  WHERE n.nspname = 'devinprod' AND c.relname = 'masked_relation') THEN 't' ELSE 'f' END \
+ UNION ALL \
+ SELECT 'i', n.nspname, o.oid::pg_catalog.text, o.relname, v.oid::pg_catalog.text \
+ FROM pg_catalog.pg_class v JOIN pg_catalog.pg_class o ON v.relname = 'information_schema.' || o.relname \
+ JOIN pg_catalog.pg_namespace n ON n.oid = o.relnamespace AND n.nspname = 'information_schema' \
+ JOIN pg_catalog.pg_namespace d ON d.oid = v.relnamespace AND d.nspname = 'devinprod' \
  UNION ALL \
  SELECT 'c', n.nspname, c.conrelid::pg_catalog.regclass::text, c.conname, \
  CASE WHEN NOT c.condeferred THEN 'f' WHEN EXISTS (SELECT FROM pg_catalog.pg_constraint o WHERE \

@@ -160,6 +160,8 @@ WHERE c.relnamespace = to_regnamespace('devinprod')::oid AND c.relkind IN ('r', 
     AND h.grantee <> c.relowner AND NOT coalesce(r.rolsuper, false)
     AND c.relname NOT IN ('commit_guard', 'pair', 'taken', 'vouched', 'policy', 'masked_relation', 'masked_column',
         'clear_relation')
+    -- What everybody may read in pg_catalog.
+    AND NOT (c.relkind = 'v' AND starts_with(c.relname::text, 'information_schema.'))
 ORDER BY 1, 2";
 
 /// What PUBLIC may read of the users' relations, as `queries::PUBLIC_GRANTS` has it; what an extension made is its
