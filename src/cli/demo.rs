@@ -63,7 +63,10 @@ async fn demo(args: DemoArgs) -> anyhow::Result<ExitCode> {
         print::note("made the shop: customers, orders, payments, support tickets");
     }
     proxy::seal(&cluster, &secrets).await?;
-    print::note("sealed: developer roles cannot commit what they write");
+    print::note(format!(
+        "sealed: developer roles cannot commit what they write, and read what {} opens",
+        shop::POLICY_FILE
+    ));
     let proxy = Proxy::start(&args, &cluster, &secrets).await?;
     let urls = Urls {
         proxy: proxy.url(&secrets),
@@ -117,14 +120,14 @@ fn announce(urls: &Urls) {
     print::note(format!(
         "
 The shop is open. Develop against it; nothing that you do is ever committed.
-Values are NOT masked yet: names, e-mails and cards are as they are in the database.
+Names, e-mails, phones and cards are made up; policies/shop.toml says which columns are.
 
 Three things to try:
   psql \"{proxy}\" -c \"DELETE FROM payments\" -c \"SELECT count(*) FROM payments\"
-  psql \"{proxy}\" -c \"SELECT number, full_name, items FROM order_summaries LIMIT 3\" -c \"TABLE payments\"
-  psql \"{direct}\" -c \"SELECT count(*) FROM payments\"
+  psql \"{proxy}\" -c \"SELECT id, full_name, email, phone FROM customers ORDER BY id LIMIT 3\" -c \"TABLE payments\"
+  psql \"{direct}\" -c \"SELECT id, full_name, email, phone FROM customers ORDER BY id LIMIT 3\" -c \"SELECT count(*) FROM payments\"
 
-The second finds what the first has left; the third goes straight to Postgres and finds all as it was.
+The second finds what the first has left, and nobody's real name; the third goes straight to Postgres and finds all as it was.
 To begin again: psql \"{console}\" -c \"RESET SANDBOX default\"
 Ctrl-C ends everything.
 ",

@@ -101,7 +101,9 @@ impl Catalog {
                     catalog.session = (schema, role);
                     catalog.lists_masked = last == "t";
                 }
-                ("i", Some(oid)) => catalog.information.extend(information(schema, name, &oid, &last)),
+                ("i", Some(oid)) => catalog
+                    .information
+                    .extend(information(schema, name, &oid, &last)),
                 ("c", _) => catalog.deferrable.push(Deferrable {
                     schema,
                     name,

@@ -28,7 +28,7 @@ BEGIN
         body := regexp_replace(body, '\m(pg_has_role|has_[a-z_]+_privilege)\(([^()]|\([^()]*\))*\)', 'true', 'g');
         IF made <> '{}' THEN
             body := regexp_replace(body, '\minformation_schema\.(' || array_to_string(made, '|') || ')\M',
-                'devinprod."information_schema.\1"', 'g');
+                'devinprod."information_schema.\1" AS \1', 'g');
         END IF;
         SELECT a.attname INTO place
         FROM pg_attribute a JOIN unnest(places) WITH ORDINALITY AS p (name, number) ON a.attname = p.name

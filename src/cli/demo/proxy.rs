@@ -12,6 +12,7 @@ use super::{DEVELOPER, DemoArgs, Failure, Secrets, USUAL_PORT, shop};
 use crate::audit::{Events, JsonLines, Writer};
 use crate::cluster::Cluster;
 use crate::config::Config;
+use crate::policy::Policy;
 use crate::seal::{self, Names, SealOptions};
 use crate::server::Server;
 use crate::upstream::admin::admin;
@@ -32,6 +33,10 @@ pub(super) async fn seal(cluster: &Cluster, secrets: &Secrets) -> anyhow::Result
             Err(_) => Some(secrets.proxy_verifier()),
         },
         names,
+        policy: Some(Policy::from_text(
+            Path::new(shop::POLICY_FILE),
+            shop::POLICY,
+        )?),
         ..SealOptions::default()
     };
     let plan = seal::plan(&survey, &options)?;

@@ -13,6 +13,10 @@ const LOADING: &str = "shop_loading";
 /// The database's comment says which shop it is; another one is not used.
 const EDITION: &str = "devinprod demo shop 1";
 
+/// Which of its columns are sensitive, and the file's name.
+pub(super) const POLICY: &str = include_str!("../../../policies/shop.toml");
+pub(super) const POLICY_FILE: &str = "policies/shop.toml";
+
 const SCHEMA: &str = include_str!("schema.sql");
 const DATA: &str = include_str!("data.sql");
 

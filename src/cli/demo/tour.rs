@@ -42,6 +42,14 @@ pub(super) async fn take(urls: &Urls, secrets: &Secrets) -> anyhow::Result<ExitC
         resets(urls).await,
     );
     report.stop(
+        "names, e-mails, phones and cards are made up, everywhere the same",
+        masks(urls, &outside).await,
+    );
+    report.stop(
+        "what the developer wrote reads back as written",
+        signs_up(urls, &outside).await,
+    );
+    report.stop(
         "a wrong password opens nothing",
         locks_out(urls, secrets).await,
     );
@@ -54,9 +62,6 @@ pub(super) async fn take(urls: &Urls, secrets: &Secrets) -> anyhow::Result<ExitC
         unchanged(&outside, &before).await,
     );
 
-    print::note(
-        "values are NOT masked yet: the developer saw names, e-mails and cards as they are",
-    );
     print::line(format!(
         "{} promises held, {} broken",
         report.held, report.broken
@@ -217,6 +222,94 @@ async fn resets(urls: &Urls) -> anyhow::Result<String> {
     ))
 }
 
+/// Every sensitive value of some columns, inside and outside: none may be the same.
+async fn masks(urls: &Urls, outside: &Client) -> anyhow::Result<String> {
+    let inside = connect(&urls.proxy).await?;
+    let mut compared = 0;
+    for (table, columns) in [
+        ("customers", &["email", "full_name", "phone", "street"][..]),
+        ("payments", &["card_holder", "card_number"]),
+        ("support_tickets", &["body"]),
+    ] {
+        for column in columns {
+            let sql = format!(
+                "SELECT {column}::text FROM {table} WHERE {column} IS NOT NULL ORDER BY id"
+            );
+            let (seen, real) = (all(&inside, &sql).await?, all(outside, &sql).await?);
+            ensure!(
+                seen.len() == real.len(),
+                "{table}.{column}: {} rows of {}",
+                seen.len(),
+                real.len()
+            );
+            let same = seen
+                .iter()
+                .zip(&real)
+                .filter(|(seen, real)| seen == real)
+                .count();
+            // Made-up names are common names: a few people are called what they are called.
+            ensure!(
+                same * 50 <= real.len(),
+                "{table}.{column}: {same} of {} rows show the real value",
+                real.len()
+            );
+            compared += real.len();
+        }
+    }
+    let joined = "SELECT count(*) FROM payments p JOIN orders o ON o.id = p.order_id
+        JOIN customers c ON c.id = o.customer_id AND c.full_name = p.card_holder";
+    same(&one(&inside, joined).await?, &one(outside, joined).await?)?;
+    let luhn = "SELECT count(*) FILTER (WHERE length(card_number) = 16) = count(*) FROM payments";
+    same(&one(&inside, luhn).await?, "t")?;
+    refused(&inside, "SELECT card_expires FROM payments", "42501").await?;
+    let customer = "SELECT full_name || ' <' || email || '>' FROM customers WHERE id = 7";
+    Ok(format!(
+        "{compared} values compared; customer 7 is {} inside, {} outside",
+        one(&inside, customer).await?,
+        one(outside, customer).await?
+    ))
+}
+
+async fn signs_up(urls: &Urls, outside: &Client) -> anyhow::Result<String> {
+    const EMAIL: &str = "dev@test.example";
+    let inside = connect(&urls.proxy).await?;
+    let row = inside
+        .query_one(
+            "INSERT INTO customers (email, full_name, street, city, postal_code)
+             VALUES ($1, 'Dev Eloper', '1 Test Street', 'Boston', '02101') RETURNING id, email",
+            &[&EMAIL],
+        )
+        .await?;
+    let (id, email): (i64, String) = (row.try_get(0)?, row.try_get(1)?);
+    same(&email, EMAIL)?;
+    let again = connect(&urls.proxy).await?;
+    let found = again
+        .query_one(
+            "SELECT id, full_name FROM customers WHERE email = $1",
+            &[&EMAIL],
+        )
+        .await?;
+    ensure!(
+        found.try_get::<_, i64>(0)? == id,
+        "another customer was found"
+    );
+    same(found.try_get(1)?, "Dev Eloper")?;
+    let taken = format!(
+        "INSERT INTO customers (email, full_name, street, city, postal_code)
+         VALUES ('{EMAIL}', 'Twin', 'x', 'y', 'z')"
+    );
+    refused(&again, &taken, "23505").await?;
+    let outside = one(
+        outside,
+        &format!("SELECT count(*) FROM customers WHERE email = '{EMAIL}'"),
+    )
+    .await?;
+    same(&outside, "0")?;
+    Ok(format!(
+        "{EMAIL} signed up, was found by a login, and was refused a second time with 23505; not there outside"
+    ))
+}
+
 async fn locks_out(urls: &Urls, secrets: &Secrets) -> anyhow::Result<String> {
     let wrong = urls.proxy.replace(&secrets.developer, "wrong");
     match connect(&wrong).await {
@@ -294,6 +387,17 @@ async fn contents(client: &Client) -> anyhow::Result<String> {
 async fn connect(url: &str) -> anyhow::Result<Client> {
     let address: Address = url.parse()?;
     Ok(admin(&address).await?)
+}
+
+/// The first column of all rows, as text.
+async fn all(client: &Client, sql: &str) -> anyhow::Result<Vec<String>> {
+    let mut values = Vec::new();
+    for message in client.simple_query(sql).await? {
+        if let SimpleQueryMessage::Row(row) = message {
+            values.push(row.try_get(0)?.unwrap_or("NULL").to_owned());
+        }
+    }
+    Ok(values)
 }
 
 /// The first column of the first row, as text.
