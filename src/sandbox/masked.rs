@@ -268,7 +268,7 @@ mod tests {
             row(&[Some("c"), Some("x"), None, Some("y"), Some("t")]),
         ];
         let mut catalog =
-            MaskedCatalog::from_rows(&rows, "\"$user\", a".into(), "dev".into()).unwrap();
+            MaskedCatalog::from_rows(&rows, &[], "\"$user\", a".into(), "dev".into()).unwrap();
         let relations: Vec<_> = catalog.relations().iter().cloned().collect();
         assert_eq!(relations.len(), 2);
         assert_eq!(relations[0].view_oid, 8);

@@ -26,6 +26,8 @@ BEGIN
         CONTINUE WHEN to_regclass('information_schema.' || one) IS NULL;
         body := rtrim(pg_get_viewdef(('information_schema.' || one)::regclass), E'; \n');
         body := regexp_replace(body, '\m(pg_has_role|has_[a-z_]+_privilege)\(([^()]|\([^()]*\))*\)', 'true', 'g');
+        -- What the sealing role may read.
+        body := regexp_replace(body, '\mpg_authid\M', 'pg_roles', 'g');
         IF made <> '{}' THEN
             body := regexp_replace(body, '\minformation_schema\.(' || array_to_string(made, '|') || ')\M',
                 'devinprod."information_schema.\1" AS \1', 'g');

@@ -15,6 +15,7 @@ mod faults_upstream;
 mod fuzz;
 mod harness;
 mod harness_works;
+mod information;
 mod layers;
 mod lifecycle;
 mod lifecycle_config;

@@ -1,14 +1,8 @@
 //! What a policy closes stays closed to a developer who is connected straight to Postgres.
 
-use crate::harness::{self, TestDatabase};
+use crate::harness::{self, both};
 use crate::seal_kit::{Developer, Sealed, run_setup, wait_for_no_sessions};
 use crate::seal_masks_kit::{POLICY, USERS, holes, options, remove, replan, sealed, sealed_by};
-
-async fn both() -> Vec<TestDatabase> {
-    let mut databases = vec![harness::database().await];
-    databases.extend(harness::postgres18().await);
-    databases
-}
 
 /// The SQLSTATE of a refused statement.
 async fn refused(developer: &Developer, sql: &str) -> String {

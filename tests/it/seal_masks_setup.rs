@@ -4,15 +4,9 @@ use std::process::Command;
 
 use devinprod::seal::{self, SealError, SealOptions, SealPlan};
 
-use crate::harness::{self, TestDatabase, connect};
+use crate::harness::{self, both, connect};
 use crate::seal_kit::{PASSWORD, answer, run_setup, wait_for_no_sessions};
 use crate::seal_masks_kit::{POLICY, USERS, holes, options, remove, replan, sealed, sealed_by};
-
-async fn both() -> Vec<TestDatabase> {
-    let mut databases = vec![harness::database().await];
-    databases.extend(harness::postgres18().await);
-    databases
-}
 
 const KEY: &str = "SELECT encode(key, 'hex') FROM devinprod.mask_key";
 

@@ -6,7 +6,7 @@ use devinprod::cluster::Cluster;
 use devinprod::seal::{self, Gravity, Names, SealError, SealOptions};
 use tokio_postgres::Client;
 
-use crate::harness::{self, TestDatabase, connect};
+use crate::harness::{self, TestDatabase, both, connect};
 use crate::seal_kit::{
     PASSWORD, Sealed, answer, options, run_setup, version, wait_for_no_sessions,
 };
@@ -507,10 +507,4 @@ async fn holes(client: &Client, names: &Names) -> Vec<String> {
         .filter(|finding| finding.gravity == Gravity::Hole)
         .map(ToString::to_string)
         .collect()
-}
-
-async fn both() -> Vec<TestDatabase> {
-    let mut databases = vec![harness::database().await];
-    databases.extend(harness::postgres18().await);
-    databases
 }

@@ -66,6 +66,13 @@ pub async fn database() -> TestDatabase {
     copy_template(shared).await
 }
 
+/// A fresh database on each of the versions that the tests run on.
+pub async fn both() -> Vec<TestDatabase> {
+    let mut databases = vec![database().await];
+    databases.extend(postgres18().await);
+    databases
+}
+
 /// A fresh database on Postgres 18; None where its programs are not at hand (`.ci/pg18` gets them).
 pub async fn postgres18() -> Option<TestDatabase> {
     static SHARED: OnceCell<Option<Cluster>> = OnceCell::const_new();
