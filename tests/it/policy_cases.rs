@@ -325,6 +325,40 @@ async fn cases_explanations_and_drift_on_a_sealed_upstream() {
     );
 }
 
+#[tokio::test]
+async fn setup_changes_nothing_for_a_policy_that_does_not_fit() {
+    let database = users().await;
+    let folder = tempfile::tempdir().unwrap();
+    let prefix = format!("{}_", database.name);
+    let setup = |text: &str| {
+        std::fs::write(folder.path().join("p.toml"), text).unwrap();
+        Command::new(env!("CARGO_BIN_EXE_devinprod"))
+            .args(["setup", "--yes", "--policy", "p.toml", "--pairs", "2"])
+            .args(["--prefix", &prefix, "--url", &database.url])
+            .current_dir(folder.path())
+            .output()
+            .unwrap()
+    };
+    let output = setup(&POLICY.replace("full_name =", "fullname ="));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success());
+    assert!(
+        said.contains("no column `fullname` in public.users")
+            && said.contains("did you mean `full_name`?"),
+        "{said}"
+    );
+    let sealed = "SELECT to_regnamespace('devinprod') IS NOT NULL";
+    let client = database.connect().await;
+    assert_eq!(harness::scalar(&client, sealed).await, "f");
+    let output = setup(POLICY);
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert_eq!(harness::scalar(&client, sealed).await, "t");
+}
+
 #[test]
 fn a_test_needs_cases_and_a_place() {
     let folder = tempfile::tempdir().unwrap();

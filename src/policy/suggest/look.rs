@@ -20,6 +20,9 @@ pub enum Look {
 /// How many values a sample must have to mean anything.
 const ENOUGH: usize = 5;
 
+/// Whether a value looks like something.
+type Fits = fn(&str) -> bool;
+
 /// What `values` look like, if most of them look alike.
 pub fn look(values: &[String]) -> Option<Look> {
     let values: Vec<&str> = values
@@ -30,11 +33,11 @@ pub fn look(values: &[String]) -> Option<Look> {
     if values.len() < ENOUGH {
         return None;
     }
-    let share = |fits: fn(&str) -> bool| {
+    let share = |fits: Fits| {
         let fitting = values.iter().filter(|value| fits(value)).count();
         fitting * 100 / values.len()
     };
-    let kinds: [(Look, fn(&str) -> bool); 5] = [
+    let kinds: [(Look, Fits); 5] = [
         (Look::Email, is_email),
         (Look::Card, is_card),
         (Look::Iban, is_iban),
