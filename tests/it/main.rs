@@ -35,6 +35,7 @@ mod seal_code;
 mod seal_functions;
 mod seal_kit;
 mod seal_lease;
+mod seal_lineage;
 mod seal_masks;
 mod seal_masks_actions;
 mod seal_masks_drift;
