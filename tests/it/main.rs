@@ -43,6 +43,7 @@ mod seal_masks_exceptions;
 mod seal_masks_kit;
 mod seal_masks_setup;
 mod seal_setup;
+mod seal_watch;
 mod smoke;
 mod synth;
 mod synth_attacks;
