@@ -202,7 +202,8 @@ impl Machine {
     /// Before a statement that may have an effect: arms where that is needed.
     pub fn effect(&mut self) -> Vec<Op> {
         self.now.effects += 1;
-        if self.failed || self.now.armed {
+        // In a READ ONLY transaction arming fails, and nothing can be written anyway.
+        if self.failed || self.now.armed || self.now.read_only {
             return Vec::new();
         }
         self.now.armed = true;

@@ -371,3 +371,23 @@ async fn an_unsealed_upstream_refuses_by_analysis_what_its_superuser_could_do() 
         "the dump differs"
     );
 }
+
+#[tokio::test]
+async fn a_function_runs_in_a_read_only_block_of_a_fresh_sandbox() {
+    let database = harness::database().await;
+    let admin = database.connect().await;
+    admin
+        .batch_execute("CREATE FUNCTION nine() RETURNS int LANGUAGE sql AS 'SELECT 9'")
+        .await
+        .unwrap();
+    let proxy = harness::proxy_with(database, Setup::default()).await;
+    let mut client = Client::connect(&proxy.url()).await;
+    client.simple("BEGIN READ ONLY").await;
+    let answer = client.simple("SELECT nine()").await;
+    assert!(answer.contains("DataRow \"9\""), "{answer}");
+    let answer = client.simple("DELETE FROM orders").await;
+    assert!(
+        answer.contains("25006: cannot execute DELETE in a read-only transaction"),
+        "{answer}"
+    );
+}
