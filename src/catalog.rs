@@ -14,6 +14,8 @@ pub struct MaskedRelations {
     relations: Vec<MaskedRelation>,
     /// By name: the schemas that have a relation of that name, and which one it is if it is masked.
     names: HashMap<String, Vec<(String, Option<usize>)>>,
+    /// By the oid of a view.
+    views: HashMap<u32, usize>,
 }
 
 impl MaskedRelations {
@@ -24,9 +26,11 @@ impl MaskedRelations {
         namesakes: impl IntoIterator<Item = (String, String)>,
     ) -> Self {
         let mut names: HashMap<String, Vec<(String, Option<usize>)>> = HashMap::new();
+        let mut views = HashMap::new();
         for (index, relation) in relations.iter().enumerate() {
             let schemas = names.entry(relation.name.clone()).or_default();
             schemas.push((relation.schema.clone(), Some(index)));
+            views.extend([(relation.view_oid, index), (relation.rows_oid, index)]);
         }
         for (schema, name) in namesakes {
             if let Some(schemas) = names.get_mut(&name)
@@ -35,7 +39,12 @@ impl MaskedRelations {
                 schemas.push((schema, None));
             }
         }
-        Self { relations, names }
+        views.remove(&0);
+        Self {
+            relations,
+            names,
+            views,
+        }
     }
 
     /// All of them.
@@ -55,9 +64,7 @@ impl MaskedRelations {
 
     /// The relation in whose place this view stands.
     pub fn by_view(&self, oid: u32) -> Option<&MaskedRelation> {
-        self.relations
-            .iter()
-            .find(|relation| relation.view_oid == oid || relation.rows_oid == oid)
+        self.relations.get(*self.views.get(&oid)?)
     }
 }
 

@@ -264,7 +264,6 @@ impl Check<'_> {
                 .shutdown_grace
                 .as_ref()
                 .map_or(base.shutdown_grace, |grace| grace.get_ref().0),
-            seal_check: self.duration(&raw.seal_check, base.seal_check),
         }
     }
 

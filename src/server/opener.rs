@@ -24,8 +24,6 @@ pub struct UpstreamOpener {
     upstream: Arc<Upstream>,
     keeper: tokio::sync::Mutex<Option<Arc<tokio_postgres::Client>>>,
     sealed: tokio::sync::OnceCell<()>,
-    /// What a later look found wrong with the seal.
-    opened: Mutex<Option<Refusal>>,
     secrets: Arc<Mutex<HashMap<i32, Vec<u8>>>>,
 }
 
@@ -51,7 +49,6 @@ impl UpstreamOpener {
             upstream,
             keeper: tokio::sync::Mutex::default(),
             sealed: tokio::sync::OnceCell::new(),
-            opened: Mutex::default(),
             secrets: Arc::default(),
         }
     }
@@ -71,38 +68,11 @@ impl UpstreamOpener {
             return Ok(());
         }
         self.sealed.get_or_try_init(|| self.verify()).await?;
-        let opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
-        opened.clone().map_or(Ok(()), Err)
-    }
-
-    /// Looks again at the seal of an upstream that has been used. `Some(Err)` when it is open now and was whole before,
-    /// `Some(Ok)` when it is whole again.
-    pub async fn look_again(&self) -> Option<Result<(), Refusal>> {
-        if !self.is_sealed() || !self.sealed.initialized() {
-            return None;
-        }
-        let found = self.verify().await.err();
-        if let Some(refusal) = &found
-            && refusal.sqlstate != SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE
-        {
-            // Who cannot be asked has said nothing.
-            return None;
-        }
-        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
-        let was_open = opened.is_some();
-        opened.clone_from(&found);
-        match found {
-            Some(refusal) if !was_open => Some(Err(refusal)),
-            None if was_open => Some(Ok(())),
-            _ => None,
-        }
+        Ok(())
     }
 
     async fn verify(&self) -> Result<(), Refusal> {
-        // A connection of its own: the look is a transaction, which nobody else's statement may get into.
-        let keeper = crate::upstream::admin::admin(&self.upstream.address)
-            .await
-            .map_err(|error| self.unreachable(&error))?;
+        let keeper = self.keeper().await?;
         let findings = self
             .in_time(seal::verify(&keeper, &self.upstream.names))
             .await?

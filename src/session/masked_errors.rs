@@ -14,6 +14,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 const UNDEFINED_COLUMN: &str = "42703";
+const UNDEFINED_TABLE: &str = "42P01";
 const INSUFFICIENT_PRIVILEGE: &str = "42501";
 
 /// The most columns that a hint names.
@@ -46,7 +47,18 @@ impl Session {
         let Some(relations) = self.masked_relations() else {
             return;
         };
-        let denied = match fields.text(b'C').as_str() {
+        let code = fields.text(b'C');
+        let redirected = self
+            .origin
+            .as_ref()
+            .is_some_and(|origin| origin.redirected.is_some());
+        if redirected && [UNDEFINED_TABLE, INSUFFICIENT_PRIVILEGE].contains(&code.as_str()) {
+            // The upstream may have been sealed anew with another policy.
+            if let Some(Ok(world)) = self.floor.as_mut().map(|floor| floor.world()) {
+                world.catalog.stale = true;
+            }
+        }
+        let denied = match code.as_str() {
             INSUFFICIENT_PRIVILEGE => {
                 let denied = denied_relation(&fields.text(b'M'), &relations);
                 real_names(fields, &relations);
@@ -138,7 +150,7 @@ fn hint(relation: &MaskedRelation, words: &BTreeSet<String>) -> String {
         .collect();
     let instead = match &relation.view {
         None => "No column of it can be read".to_owned(),
-        Some(_) => "A SELECT of the table by its name, also as a sub-query, is given synthetic values; what reads the table in another way, such as a function, is refused".to_owned(),
+        Some(_) => "A SELECT of the table by its name, also as a sub-query, is given synthetic values; what reads the table in another way, such as a function, is refused, and so is a write that sets off code of the application for which nobody vouches".to_owned(),
     };
     if closed.is_empty() {
         return format!(
