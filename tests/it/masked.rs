@@ -366,3 +366,54 @@ async fn a_refusal_names_the_column_and_where_the_policy_says_so() {
         .await;
     assert_eq!(behind[0].field(b'P').as_deref(), Some("18"));
 }
+
+#[tokio::test]
+async fn information_schema_shows_what_the_applications_own_role_would_see() {
+    let proxy = proxy().await;
+    let mut client = Client::connect(&proxy.url()).await;
+    let columns = "SELECT count(*) FROM information_schema.columns WHERE table_name = 'accounts'";
+    assert!(client.simple(columns).await.contains("DataRow \"6\""));
+    assert!(
+        client
+            .extended(columns, &[])
+            .await
+            .contains("DataRow \"6\"")
+    );
+    let keys = "SELECT constraint_name FROM information_schema.table_constraints WHERE constraint_name = 'accounts_pkey'";
+    assert!(client.simple(keys).await.contains("accounts_pkey"));
+    // Where nothing can be written there is nothing to arm, and nothing fails.
+    let mut other = Client::connect(&proxy.url_for("dev1+other")).await;
+    other.simple("BEGIN READ ONLY").await;
+    let answer = other.simple(columns).await;
+    assert!(answer.contains("CommandComplete SELECT 1"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_table_that_is_sealed_anew_is_looked_up_again() {
+    let proxy = proxy().await;
+    let mut client = Client::connect(&proxy.url()).await;
+    let sql = "SELECT email FROM accounts WHERE id = 1";
+    assert!(client.simple(sql).await.contains("\"masked1\""));
+    let admin = proxy.database.connect().await;
+    admin
+        .batch_execute(
+            "CREATE VIEW devinprod_masked.\"new\" AS TABLE devinprod_masked.\"public.accounts\";
+             GRANT SELECT ON devinprod_masked.\"new\" TO PUBLIC;
+             DO $$ DECLARE r record; BEGIN
+                 FOR r IN SELECT DISTINCT grantee::regrole AS who FROM pg_class, aclexplode(relacl)
+                          WHERE oid = 'devinprod_masked.\"public.accounts\"'::regclass AND grantee <> relowner LOOP
+                     EXECUTE format('REVOKE ALL ON devinprod_masked.\"public.accounts\" FROM %s', r.who);
+                 END LOOP;
+             END $$;
+             UPDATE devinprod.masked_relation SET view = 'devinprod_masked.\"new\"',
+                 view_oid = 'devinprod_masked.\"new\"'::regclass",
+        )
+        .await
+        .unwrap();
+    let refused = client.simple(sql).await;
+    assert!(
+        refused.contains("42501: permission denied for table accounts"),
+        "{refused}"
+    );
+    assert!(client.simple(sql).await.contains("\"masked1\""));
+}

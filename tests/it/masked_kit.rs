@@ -90,13 +90,14 @@ pub async fn masked_proxy(database: TestDatabase, closed: &[Closed], setup: Setu
             format!("devinprod_masked.\"public.{table}\""),
             format!("devinprod_rows.\"public.{table}\""),
         );
-        let columns = shown.join(", ");
+        // As in the seal's views, where the table is called t.
+        let columns = shown.join(", ").replace(&format!("{table}."), "t.");
         let clear = clear.join(", ");
         let _ = write!(
             sql,
-            "CREATE VIEW {view} AS SELECT {columns} FROM public.{table};
-             CREATE VIEW {rows} AS SELECT {columns}, {table}.ctid AS devinprod_ctid, {table}.tableoid AS devinprod_tableoid,
-                 {table}.xmin AS devinprod_xmin FROM public.{table};
+            "CREATE VIEW {view} AS SELECT {columns} FROM public.{table} AS t;
+             CREATE VIEW {rows} AS SELECT {columns}, t.ctid AS devinprod_ctid, t.tableoid AS devinprod_tableoid,
+                 t.xmin AS devinprod_xmin FROM public.{table} AS t;
              GRANT SELECT ON {view}, {rows} TO {readers};
              GRANT UPDATE ON {view} TO {readers};
              DO $$ DECLARE r record; BEGIN

@@ -90,10 +90,17 @@ pub async fn proxy_with(database: TestDatabase, setup: Setup) -> Proxy {
         (database.url.clone(), "devinprod_".to_owned())
     };
     let verifier = Verifier::from_password("secret", 4096);
+    // The proxy reads the policy, too: it says whose sandboxes are of which set of exceptions.
+    let files = tempfile::tempdir().unwrap();
+    let policy = setup.policy.as_ref().map(|policy| {
+        let path = files.path().join("policy.toml");
+        std::fs::write(&path, policy).unwrap();
+        format!("policy = [{path:?}]\n")
+    });
     let text = format!(
         "[listen]\naddress = \"127.0.0.1:0\"\n\
          [[upstream]]\nname = \"app\"\nurl = \"{url}?sslmode=disable\"\nstage = \"test\"\nsealed = {}\n\
-         isolation = \"{}\"\n{}developers = [\"dev1\", \"dev2\"]\n\
+         isolation = \"{}\"\n{}{}developers = [\"dev1\", \"dev2\"]\n\
          [[developer]]\nname = \"dev1\"\npassword = \"{verifier}\"\n\
          [[developer]]\nname = \"dev2\"\npassword = \"{verifier}\"\n\
          [sandbox]\n{}\n[limits]\n{}\n",
@@ -104,6 +111,7 @@ pub async fn proxy_with(database: TestDatabase, setup: Setup) -> Proxy {
         } else {
             String::new()
         },
+        policy.unwrap_or_default(),
         setup.sandbox,
         setup.limits,
     );
