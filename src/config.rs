@@ -130,6 +130,8 @@ pub struct Limits {
     pub startup_timeout: Duration,
     /// How long a graceful stop waits for running statements.
     pub shutdown_grace: Duration,
+    /// How often the seal of an upstream that is in use is looked at again.
+    pub seal_check: Duration,
 }
 
 impl Default for Limits {
@@ -139,6 +141,7 @@ impl Default for Limits {
             max_clients: 1_000,
             startup_timeout: Duration::from_secs(60),
             shutdown_grace: Duration::from_secs(10),
+            seal_check: Duration::from_secs(60),
         }
     }
 }

@@ -111,6 +111,13 @@ pub enum EventKind {
         /// The refusal's message.
         message: String,
     },
+    /// An upstream's seal no longer holds: its sandboxes end, and none begins.
+    SealOpen {
+        /// What is wrong with it.
+        what: String,
+    },
+    /// An upstream's seal holds again.
+    SealWhole,
     /// The upstream left the transaction that must never end: a promise was nearly broken.
     TransactionLost {
         /// What was seen.
@@ -138,6 +145,8 @@ pub enum EndReason {
     ConnectionClosed,
     /// The developer may no longer use the upstream.
     AccessWithdrawn,
+    /// The upstream's seal no longer holds.
+    SealOpen,
     /// The proxy stops.
     Shutdown,
 }
@@ -154,6 +163,7 @@ impl EndReason {
             Self::TransactionLost => "transaction_lost",
             Self::ConnectionClosed => "connection_closed",
             Self::AccessWithdrawn => "access_withdrawn",
+            Self::SealOpen => "seal_open",
             Self::Shutdown => "shutdown",
         }
     }

@@ -264,6 +264,7 @@ impl Check<'_> {
                 .shutdown_grace
                 .as_ref()
                 .map_or(base.shutdown_grace, |grace| grace.get_ref().0),
+            seal_check: self.duration(&raw.seal_check, base.seal_check),
         }
     }
 

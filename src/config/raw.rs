@@ -118,4 +118,5 @@ pub(super) struct RawLimits {
     pub max_clients: Option<Spanned<u32>>,
     pub startup_timeout: Option<Spanned<Span>>,
     pub shutdown_grace: Option<Spanned<Span>>,
+    pub seal_check: Option<Spanned<Span>>,
 }

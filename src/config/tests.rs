@@ -410,7 +410,9 @@ fn the_example_s_comments_are_the_defaults() {
         count += 1;
         let line = format!("{name} = {value}\n");
         match name {
-            "max_message_size" | "startup_timeout" | "shutdown_grace" => limits += &line,
+            "max_message_size" | "startup_timeout" | "shutdown_grace" | "seal_check" => {
+                limits += &line
+            }
             "max_clients" if value == "1000" => limits += &line,
             "policy"
             | "isolation"

@@ -33,6 +33,7 @@ pub fn end_refusal(reason: EndReason, name: &str) -> Refusal {
         EndReason::TransactionLost => "the upstream left the transaction, which must never happen",
         EndReason::ConnectionClosed => "the client that it belonged to is gone",
         EndReason::AccessWithdrawn => "its developer may no longer use this upstream",
+        EndReason::SealOpen => "the upstream is no longer safely sealed",
         EndReason::Shutdown => "the proxy is stopping",
     };
     Refusal::error(

@@ -252,6 +252,13 @@ fn roles(survey: &Survey, options: &SealOptions) -> Vec<Step> {
         "NOLOGIN",
         "What every developer role may do",
     );
+    if options.policy.is_some() {
+        role(
+            names.viewer(),
+            "NOLOGIN",
+            "The owner of copies of views: may read what developers may read",
+        );
+    }
     role(
         names.writers(),
         "NOLOGIN",
@@ -293,6 +300,12 @@ fn roles(survey: &Survey, options: &SealOptions) -> Vec<Step> {
                 names.owner(),
                 literal(&comment)
             ),
+        ));
+    }
+    if options.policy.is_some() && !survey.is_member(&names.viewer(), &names.readers()) {
+        steps.push(Step::new(
+            "The copies of views read what developers may read",
+            format!("GRANT {} TO {};", names.readers(), names.viewer()),
         ));
     }
     pair_roles(survey, options, &mut steps);

@@ -148,6 +148,7 @@ impl Server {
             shared.config().limits.max_clients as usize,
         ));
         let sweeper = tokio::spawn(sweep(shared.clone()));
+        let watcher = tokio::spawn(watch(shared.clone()));
         let tasks = tokio_util::task::TaskTracker::new();
         tokio::pin!(stop);
         loop {
@@ -176,6 +177,7 @@ impl Server {
             );
         }
         sweeper.abort();
+        watcher.abort();
         for sandbox in shared.context.registry.all() {
             shared.context.registry.end(&sandbox, EndReason::Shutdown);
         }
@@ -303,5 +305,33 @@ async fn sweep(shared: Arc<Shared>) {
     loop {
         tokio::time::sleep(SWEEP).await;
         shared.context.registry.sweep(&mut blocked_since).await;
+    }
+}
+
+/// Looks again and again at the seals of the upstreams in use.
+async fn watch(shared: Arc<Shared>) {
+    loop {
+        tokio::time::sleep(shared.config().limits.seal_check).await;
+        for (name, opener) in shared.openers() {
+            let kind = match opener.look_again().await {
+                None => continue,
+                Some(Ok(())) => EventKind::SealWhole,
+                Some(Err(refusal)) => {
+                    let registry = &shared.context.registry;
+                    for sandbox in registry.all() {
+                        if sandbox.key.upstream == name {
+                            registry.end(&sandbox, EndReason::SealOpen);
+                        }
+                    }
+                    EventKind::SealOpen {
+                        what: refusal.message,
+                    }
+                }
+            };
+            shared
+                .context
+                .events
+                .report(Event::now(kind).upstream(name));
+        }
     }
 }

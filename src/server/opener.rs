@@ -24,6 +24,8 @@ pub struct UpstreamOpener {
     upstream: Arc<Upstream>,
     keeper: tokio::sync::Mutex<Option<Arc<tokio_postgres::Client>>>,
     sealed: tokio::sync::OnceCell<()>,
+    /// What a later look found wrong with the seal.
+    opened: Mutex<Option<Refusal>>,
     secrets: Arc<Mutex<HashMap<i32, Vec<u8>>>>,
 }
 
@@ -49,6 +51,7 @@ impl UpstreamOpener {
             upstream,
             keeper: tokio::sync::Mutex::default(),
             sealed: tokio::sync::OnceCell::new(),
+            opened: Mutex::default(),
             secrets: Arc::default(),
         }
     }
@@ -68,11 +71,38 @@ impl UpstreamOpener {
             return Ok(());
         }
         self.sealed.get_or_try_init(|| self.verify()).await?;
-        Ok(())
+        let opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        opened.clone().map_or(Ok(()), Err)
+    }
+
+    /// Looks again at the seal of an upstream that has been used. `Some(Err)` when it is open now and was whole before,
+    /// `Some(Ok)` when it is whole again.
+    pub async fn look_again(&self) -> Option<Result<(), Refusal>> {
+        if !self.is_sealed() || !self.sealed.initialized() {
+            return None;
+        }
+        let found = self.verify().await.err();
+        if let Some(refusal) = &found
+            && refusal.sqlstate != SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE
+        {
+            // Who cannot be asked has said nothing.
+            return None;
+        }
+        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        let was_open = opened.is_some();
+        opened.clone_from(&found);
+        match found {
+            Some(refusal) if !was_open => Some(Err(refusal)),
+            None if was_open => Some(Ok(())),
+            _ => None,
+        }
     }
 
     async fn verify(&self) -> Result<(), Refusal> {
-        let keeper = self.keeper().await?;
+        // A connection of its own: the look is a transaction, which nobody else's statement may get into.
+        let keeper = crate::upstream::admin::admin(&self.upstream.address)
+            .await
+            .map_err(|error| self.unreachable(&error))?;
         let findings = self
             .in_time(seal::verify(&keeper, &self.upstream.names))
             .await?

@@ -95,6 +95,29 @@ async fn seen(sealed: &Sealed, write: &str) -> Vec<String> {
     }
 }
 
+/// The same for several writes, each as if it were the only one.
+async fn all_seen(sealed: &Sealed, writes: &[&str]) -> Vec<Vec<String>> {
+    let developer = sealed.developer().await;
+    developer
+        .ask("BEGIN; SELECT devinprod.arm()")
+        .await
+        .unwrap();
+    developer.ask(SHADOW).await.unwrap();
+    let mut answers = Vec::new();
+    for write in writes {
+        developer.ask("SAVEPOINT before").await.unwrap();
+        answers.push(match developer.ask(write).await {
+            Ok(_) => developer
+                .ask("SELECT DISTINCT who::text FROM evil.seen")
+                .await
+                .unwrap(),
+            Err(error) => vec![error],
+        });
+        developer.ask("ROLLBACK TO before").await.unwrap();
+    }
+    answers
+}
+
 async fn with(code: &str) -> TestDatabase {
     let database = harness::database().await;
     database.connect().await.batch_execute(code).await.unwrap();
@@ -153,6 +176,38 @@ async fn a_definer_trigger_with_a_safe_path_runs_as_it_is() {
     let database = with(&DEFINER.replace('@', "SET search_path = pg_catalog, pg_temp")).await;
     let sealed = Sealed::new(database).await;
     assert_eq!(seen(&sealed, WRITE).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn what_is_closed_is_closed_through_views_and_rules() {
+    let views = "CREATE VIEW people AS SELECT * FROM accounts; CREATE VIEW a_few AS SELECT id, balance FROM people WHERE id < 5;
+        CREATE TABLE wishes (id bigint, balance numeric);
+        CREATE RULE granted AS ON INSERT TO wishes DO INSTEAD UPDATE accounts SET balance = NEW.balance WHERE id = NEW.id;
+        CREATE RULE asked AS ON UPDATE TO wishes DO INSTEAD UPDATE accounts SET balance = NEW.balance WHERE id = NEW.id;";
+    let database = with(&format!("{}{views}", DEFINER.replace('@', ""))).await;
+    let sealed = Sealed::new(database).await;
+    let writes = [
+        "UPDATE people SET balance = 1 WHERE id = 1",
+        "UPDATE a_few SET balance = 1 WHERE id = 1",
+    ];
+    let writes = writes.into_iter().chain([
+        "UPDATE wishes SET balance = 1",
+        "INSERT INTO wishes VALUES (1, 1)",
+    ]);
+    let writes: Vec<&str> = writes.collect();
+    for answer in all_seen(&sealed, &writes).await {
+        assert_eq!(answer, ["42501"]);
+    }
+    // It is an attack indeed.
+    let writers = sealed.options.names.writers();
+    let grant = format!("GRANT UPDATE, INSERT ON people, a_few, wishes TO {writers}");
+    sealed.admin.batch_execute(&grant).await.unwrap();
+    let answers = all_seen(&sealed, &writes).await;
+    // An UPDATE of no rows sets nothing off.
+    assert_eq!(
+        answers,
+        [vec!["postgres"], vec!["postgres"], vec![], vec!["postgres"]]
+    );
 }
 
 #[tokio::test]

@@ -14,6 +14,8 @@ pub struct Code {
     pub(super) routines: BTreeMap<u32, Routine>,
     pub(super) actions: Vec<Action>,
     pub(super) held: Vec<Held>,
+    /// Views and tables with rules, and a relation that what is written to them may be written to.
+    pub(super) links: Vec<Link>,
     /// Their functions.
     pub(super) event_triggers: Vec<u32>,
     /// What setup has on record as vouched for.
@@ -75,6 +77,17 @@ pub(super) struct Action {
     pub(super) on_delete: Events,
     pub(super) on_update: Events,
     pub(super) sets_default: bool,
+}
+
+/// A relation through which another one may be written to.
+#[derive(Debug, Clone)]
+pub(super) struct Link {
+    /// What is written to.
+    pub(super) above: u32,
+    /// What that leads to.
+    pub(super) below: u32,
+    /// What leads there; None: a view passes each kind of write on.
+    pub(super) by: Option<&'static str>,
 }
 
 /// What the writers hold on a relation.
@@ -143,6 +156,10 @@ pub(in crate::seal) async fn collect(client: &Client, names: &Names) -> Result<C
     for row in client.query(queries::ACTIONS, &[]).await? {
         actions.push(action(&row)?);
     }
+    let mut links = Vec::new();
+    for row in client.query(queries::LINKS, &[]).await? {
+        links.push(link(&row)?);
+    }
     let mut held = Vec::new();
     for row in client.query(queries::HELD, &[&names.writers()]).await? {
         let privileges: Vec<String> = row.try_get(4)?;
@@ -169,8 +186,23 @@ pub(in crate::seal) async fn collect(client: &Client, names: &Names) -> Result<C
         routines,
         actions,
         held,
+        links,
         event_triggers,
         vouched,
+    })
+}
+
+fn link(row: &Row) -> Result<Link, SealError> {
+    let event: String = row.try_get(2)?;
+    Ok(Link {
+        above: row.try_get(0)?,
+        below: row.try_get(1)?,
+        by: match event.as_str() {
+            "2" => Some("UPDATE"),
+            "3" => Some("INSERT"),
+            "4" => Some("DELETE"),
+            _ => None,
+        },
     })
 }
 

@@ -58,7 +58,7 @@ struct Look<'a> {
 /// Which relations developers may not write to, and why.
 fn closed(look: &Look<'_>, sensitive: &Sensitive) -> Vec<Closed> {
     let code = &look.survey.code;
-    let mut reasons: BTreeMap<u32, BTreeMap<&'static str, BTreeSet<String>>> = BTreeMap::new();
+    let mut reasons = Reasons::new();
     let mut close = |relation: u32, privilege: &'static str, reason: String| {
         reasons
             .entry(relation)
@@ -86,6 +86,7 @@ fn closed(look: &Look<'_>, sensitive: &Sensitive) -> Vec<Closed> {
     for (relation, privilege, reason) in look.set_off() {
         close(relation, privilege, reason);
     }
+    through_views(code, &mut reasons);
     reasons
         .into_iter()
         .filter_map(|(relation, reasons)| {
@@ -102,6 +103,38 @@ fn closed(look: &Look<'_>, sensitive: &Sensitive) -> Vec<Closed> {
             })
         })
         .collect()
+}
+
+/// Why which privilege is withheld, by relation.
+type Reasons = BTreeMap<u32, BTreeMap<&'static str, BTreeSet<String>>>;
+
+/// A view writes to what it shows with its owner's rights, and so do rules: what leads to a closed relation is closed like it.
+fn through_views(code: &Code, reasons: &mut Reasons) {
+    loop {
+        let mut news = Vec::new();
+        for link in &code.links {
+            for (privilege, why) in reasons.get(&link.below).into_iter().flatten() {
+                let privilege = link.by.unwrap_or(privilege);
+                let is_known = reasons
+                    .get(&link.above)
+                    .is_some_and(|known| known.contains_key(privilege));
+                if !is_known {
+                    news.push((link.above, privilege, why.clone()));
+                }
+            }
+        }
+        if news.is_empty() {
+            return;
+        }
+        for (relation, privilege, why) in news {
+            reasons
+                .entry(relation)
+                .or_default()
+                .entry(privilege)
+                .or_default()
+                .extend(why);
+        }
+    }
 }
 
 impl Look<'_> {

@@ -99,6 +99,14 @@ FROM pg_constraint k
 WHERE k.contype = 'f' AND (k.confdeltype IN ('c', 'n', 'd') OR k.confupdtype IN ('c', 'n', 'd'))
 ORDER BY k.oid";
 
+/// Views and tables with rules, and what their rules name: what is written to the one may be written to the other, with the
+/// rights of the one's owner: relation, what it leads to, `ev_type`.
+pub(super) const LINKS: &str = "
+SELECT DISTINCT r.ev_class, d.refobjid, r.ev_type::text
+FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class
+    JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid AND d.refclassid = 'pg_class'::regclass
+WHERE d.refobjid <> r.ev_class AND c.relkind IN ('r', 'p', 'v') AND c.oid >= 16384";
+
 /// Functions by oid: oid, identity, runs as its owner, language, search path or NULL, has an SQL-standard body, source, the
 /// functions that such a body calls. $1: the oids.
 pub(super) const ROUTINES: &str = "

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::found::{Found, FoundColumn, FoundRelation};
+use super::lineage::Derived;
 use crate::policy::{Decision, Policy, Treatment};
 use crate::seal::judge::Finding;
 use crate::synth;
@@ -219,37 +220,81 @@ impl<'a> State<'a, '_> {
     }
 
     /// A view runs as its owner, and a materialized view holds its data itself: both are clear if all that they read
-    /// is. Else only what the policy names.
+    /// is. Else only what the policy names, and plain columns of a materialized view, which are as where they come from.
     fn derived_columns(&self, relation: &FoundRelation, columns: &mut [DecidedColumn<'a>]) {
-        let sensitive = relation
-            .reads
-            .iter()
-            .find(|below| {
-                self.done
-                    .get(below)
-                    .is_none_or(|below| below.access != Access::Clear)
-            })
-            .map(|oid| {
-                self.found
-                    .relation(*oid)
-                    .map_or("a relation of the system", |below| below.identity.as_str())
-            });
+        let nothing = Derived::default();
+        let derived = self.found.derived.get(&relation.oid).unwrap_or(&nothing);
+        let sensitive = self.sensitive(derived);
         for column in columns {
             if self.names(relation, column.found) {
                 continue;
             }
-            let (treatment, because) = match sensitive {
-                None => (Treatment::Clear, "all that it reads is clear".to_owned()),
-                Some(below) => (
-                    Treatment::Deny,
-                    format!("it reads {below}, which is not clear, and no line names this column"),
-                ),
-            };
-            column.decision = Decision {
-                treatment,
-                because,
-                exceptions: Vec::new(),
+            let origin = derived
+                .origins
+                .get(&column.found.number)
+                .filter(|_| relation.kind == 'm')
+                .and_then(|(below, number)| {
+                    let below = self.done.get(below)?;
+                    let origin = below.columns.iter().find(|c| c.found.number == *number)?;
+                    Some((below, origin))
+                });
+            column.decision = match (&sensitive, origin) {
+                (None, _) => Decision {
+                    treatment: Treatment::Clear,
+                    because: "all that it reads is clear".to_owned(),
+                    exceptions: Vec::new(),
+                },
+                (Some(_), Some((below, origin))) => Decision {
+                    because: format!(
+                        "it is {}.{}: {}",
+                        below.found.identity, origin.found.identity, origin.decision.because
+                    ),
+                    ..origin.decision.clone()
+                },
+                (Some(below), None) => Decision {
+                    treatment: Treatment::Deny,
+                    because: format!(
+                        "it reads {below}, which is not clear, and no line names this column"
+                    ),
+                    exceptions: Vec::new(),
+                },
             };
         }
+    }
+
+    /// Something that it reads and that is not clear.
+    fn sensitive(&self, derived: &Derived) -> Option<String> {
+        if derived.calls {
+            return Some("what a function gives it".to_owned());
+        }
+        derived.reads.iter().find_map(|(oid, number)| {
+            let Some(below) = self.done.get(oid) else {
+                let relation = self.found.relation(*oid);
+                return Some(relation.map_or_else(
+                    || "a relation of the system".to_owned(),
+                    |relation| relation.identity.clone(),
+                ));
+            };
+            let by_column = matches!(
+                below.access,
+                Access::Clear | Access::Masked | Access::Closed
+            );
+            // What it reads without naming a column of it tells no more than how many rows there are.
+            let reads =
+                |column: &&DecidedColumn<'_>| derived.whole_rows || column.found.number == *number;
+            let hidden = below
+                .columns
+                .iter()
+                .filter(reads)
+                .find(|column| !column.is_clear());
+            match hidden {
+                Some(column) => Some(format!(
+                    "{}.{}",
+                    below.found.identity, column.found.identity
+                )),
+                None if !by_column => Some(below.found.identity.clone()),
+                None => None,
+            }
+        })
     }
 }

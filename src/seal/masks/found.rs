@@ -7,6 +7,7 @@ use tokio_postgres::{Client, Row};
 
 use super::actions::{ACTIONS, Action, Hidden, action};
 use super::facts::{Facts, facts};
+use super::lineage::{self, Copied, Derived};
 use super::queries;
 use crate::seal::{Names, SealError};
 
@@ -19,6 +20,10 @@ pub struct Found {
     pub(in crate::seal) facts: BTreeMap<u32, Facts>,
     /// The foreign keys that do something to the rows that refer.
     pub(super) actions: Vec<Action>,
+    /// What views are made of, by oid.
+    pub(super) derived: BTreeMap<u32, Derived>,
+    /// What setup noted of copies of views.
+    pub(super) copied: BTreeMap<u32, Copied>,
     /// What PUBLIC and the seal's groups hold on relations, by oid.
     pub(super) grants: BTreeMap<u32, BTreeSet<Grant>>,
     /// What stands in the schemas of views.
@@ -290,6 +295,8 @@ pub(in crate::seal) async fn collect(client: &Client, names: &Names) -> Result<F
         relations,
         facts: facts(client).await?,
         actions: rows(client, ACTIONS, &[], action).await?,
+        derived: lineage::derived(client).await?,
+        copied: lineage::copied(client).await?,
         grants,
         views: rows(client, queries::VIEWS, &[], view).await?,
         schemas: rows(client, queries::SCHEMAS, &[&readers], |row| {

@@ -33,6 +33,7 @@ pub(in crate::seal) fn judge(found: &Found, names: &Names) -> Vec<Finding> {
         ));
     }
     row_security(found, &mut findings);
+    copies(found, &mut findings);
     findings
 }
 
@@ -316,6 +317,18 @@ fn row_security(found: &Found, findings: &mut Vec<Finding>) {
                     relation.role_policies.join(", ")
                 ),
                 "write policies that hang on settings, or add one TO the sealing role and the readers",
+            ));
+        }
+    }
+}
+
+/// Views of which developers see nothing, because no copy could be made.
+fn copies(found: &Found, findings: &mut Vec<Finding>) {
+    for (relation, copied) in &found.copied {
+        if let (Some(why), Some(view)) = (&copied.failed, found.relation(*relation)) {
+            findings.push(Finding::note(
+                format!("the view {} is closed, since it has no copy over the masked views: {why}", view.identity),
+                "name its columns in the policy, or write the view so that its copy can stand on views",
             ));
         }
     }

@@ -52,6 +52,17 @@ COMMENT ON TABLE devinprod.clear_relation IS
     'Relations that developers read as they are, as far as these columns; for a view, a digest of its definition '
     'and of those of all views below it.';
 
+CREATE TABLE IF NOT EXISTS devinprod.copied_view (
+    relation oid PRIMARY KEY REFERENCES devinprod.masked_relation ON DELETE CASCADE,
+    made     text NOT NULL,
+    failed   text
+);
+COMMENT ON TABLE devinprod.copied_view IS
+    'Views of the application that were copied over the masked views: a digest of what made the copy, and why there is none.';
+
+REVOKE ALL ON devinprod.copied_view FROM PUBLIC;
+GRANT SELECT ON devinprod.copied_view TO PUBLIC;
+
 REVOKE ALL ON devinprod.policy, devinprod.masked_relation, devinprod.masked_column, devinprod.clear_relation
     FROM PUBLIC;
 GRANT SELECT ON devinprod.policy, devinprod.masked_relation, devinprod.masked_column, devinprod.clear_relation

@@ -17,6 +17,7 @@ mod decide;
 mod facts;
 pub mod found;
 mod judge;
+mod lineage;
 mod own;
 mod privileges;
 mod queries;
@@ -29,7 +30,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sha2::{Digest, Sha256};
 
 use super::close::literal;
-use super::code::{Closed, Sensitive};
+use super::code::Closed;
 use super::judge::Finding;
 use super::plan::Step;
 use super::{Names, SealOptions, Survey};
@@ -43,6 +44,7 @@ use views::{MASKED, ROWS, definition};
 
 pub(super) use found::collect;
 pub(super) use judge::judge;
+pub(super) use lineage::{sealed, sensitive};
 pub(super) use queries::PUBLIC_READS;
 
 const MANIFEST_SQL: &str = include_str!("manifest.sql");
@@ -101,9 +103,11 @@ pub(super) fn plan(
     defaults(survey, names, &mut plan);
     version(manifest, policy, names, &mut plan);
     tell(manifest, &decided, &mut plan);
+    let copies = lineage::copies(survey, &decided, names, !plan.owner.is_empty());
     let mut steps = plan.before;
-    let owner_works = redefined || !plan.owner.is_empty();
+    let owner_works = redefined || !plan.owner.is_empty() || !copies.is_empty();
     steps.extend(plan.owner);
+    steps.extend(copies);
     if owner_works {
         steps.push(stock(names));
     }
@@ -114,53 +118,6 @@ pub(super) fn plan(
         summary: plan.summary,
         findings: plan.findings,
     }
-}
-
-/// The columns of tables that developers may not read, once a setup with these options has run; none where nothing is masked.
-pub(super) fn sensitive(survey: &Survey, options: &SealOptions) -> Sensitive {
-    let Some(policy) = &options.policy else {
-        return sealed(survey);
-    };
-    let mut hidden = Sensitive::new();
-    for relation in decide(&survey.masks, policy, &mut Vec::new()) {
-        for column in relation.columns.iter().filter(|column| !column.is_clear()) {
-            hidden
-                .entry(relation.found.oid)
-                .or_default()
-                .insert(column.found.number, column.found.name.clone());
-        }
-    }
-    hidden
-}
-
-/// The columns that developers may not read, as the seal is.
-pub(super) fn sealed(survey: &Survey) -> Sensitive {
-    let mut hidden = Sensitive::new();
-    let found = &survey.masks;
-    let Some(manifest) = found.manifest.as_ref().filter(|_| found.has_policy()) else {
-        return hidden;
-    };
-    for relation in &found.relations {
-        let clear = manifest
-            .clear
-            .iter()
-            .find(|clear| clear.oid == relation.oid);
-        for column in &relation.columns {
-            let number = column.number;
-            let is_clear = clear.is_some_and(|clear| clear.columns.contains(&number))
-                || manifest
-                    .columns
-                    .get(&(relation.oid, number))
-                    .is_some_and(|(clear, _)| *clear);
-            if !is_clear {
-                hidden
-                    .entry(relation.oid)
-                    .or_default()
-                    .insert(number, column.name.clone());
-            }
-        }
-    }
-    hidden
 }
 
 /// Without a policy nothing changes for readers.

@@ -158,7 +158,7 @@ FROM pg_class c
     LEFT JOIN pg_roles r ON r.oid = h.grantee
 WHERE c.relnamespace = to_regnamespace('devinprod')::oid AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
     AND h.grantee <> c.relowner AND NOT coalesce(r.rolsuper, false)
-    AND c.relname NOT IN ('commit_guard', 'pair', 'taken', 'vouched', 'policy', 'masked_relation', 'masked_column',
+    AND c.relname NOT IN ('commit_guard', 'pair', 'taken', 'vouched', 'copied_view', 'policy', 'masked_relation', 'masked_column',
         'clear_relation')
     -- What everybody may read in pg_catalog.
     AND NOT (c.relkind = 'v' AND starts_with(c.relname::text, 'information_schema.'))
