@@ -10,6 +10,7 @@ use super::judge::{Finding, Gravity, judge};
 use super::{COMMIT_REFUSED, Lease, Names, SealError, Survey, lease, survey};
 
 mod attempts;
+mod reads;
 
 pub use attempts::{ARMED, Armed, UNARMED, Unarmed};
 
@@ -69,6 +70,7 @@ pub async fn doctor(
     for attempt in &ARMED {
         promises.push(armed(&developer, keeper, attempt, &found).await?);
     }
+    promises.extend(reads::reads(&developer).await?);
     promises.push(leftovers(keeper, &role, names).await?);
     Ok(promises)
 }

@@ -32,6 +32,7 @@ mod redirect_upsert;
 mod seal_attacks;
 mod seal_cli;
 mod seal_code;
+mod seal_doctor_reads;
 mod seal_functions;
 mod seal_kit;
 mod seal_lease;
