@@ -154,6 +154,7 @@ async fn unique_violations_are_bounded() {
             assert_eq!(developer.ask(sql).await, Err("42501".to_owned()), "{sql}");
             developer.ask("ROLLBACK TO before").await.unwrap();
         }
+        developer.ask("ROLLBACK").await.unwrap();
         let others = format!(
             "BEGIN; INSERT INTO people (id, email, born) {all} ON CONFLICT DO NOTHING; ROLLBACK"
         );
