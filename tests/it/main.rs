@@ -1,6 +1,7 @@
 //! The integration tests: one binary, one file per behaviour, a real Postgres in each.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+mod canary;
 mod chaos;
 mod chaos_kit;
 mod cli;

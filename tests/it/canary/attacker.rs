@@ -1,0 +1,238 @@
+//! Somebody who tries everything, by one of several ways, with a search over all that comes back.
+
+use std::sync::Arc;
+
+use super::corpus::{Attack, Statement};
+use super::search::Search;
+use super::tape::{Tape, recorded};
+use crate::harness::wire::{Client, Message};
+
+/// How the attacker got in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// A developer, through the proxy, in a block that is rolled back.
+    Proxy,
+    /// Straight at Postgres as a leased developer role.
+    Straight,
+    /// The same, with the right to write.
+    Armed,
+    /// A superuser, to see that the search would have found something.
+    Admin,
+}
+
+/// What came out that should not have.
+#[derive(Debug)]
+pub struct Leak {
+    pub attack: String,
+    pub statement: String,
+    pub what: String,
+}
+
+/// An attacker's connection.
+pub struct Attacker {
+    way: Way,
+    extended: bool,
+    url: String,
+    client: Option<Client>,
+    status: u8,
+    tape: Tape,
+    search: Arc<Search>,
+    /// What got out.
+    pub leaks: Vec<Leak>,
+    /// Statements sent, and those of them that Postgres ran.
+    pub sent: usize,
+    pub done: usize,
+}
+
+impl Attacker {
+    /// For a URL whose port is that of the proxy or of Postgres.
+    pub async fn new(way: Way, url: &str, search: Arc<Search>) -> Self {
+        let mut url = url::Url::parse(url).unwrap();
+        let (port, tape) = recorded(url.port().unwrap()).await;
+        url.set_port(Some(port)).unwrap();
+        Self {
+            way,
+            extended: false,
+            url: url.to_string(),
+            client: None,
+            status: b'I',
+            tape,
+            search,
+            leaks: Vec::new(),
+            sent: 0,
+            done: 0,
+        }
+    }
+
+    /// Sends every statement by the extended protocol.
+    pub fn extended(mut self) -> Self {
+        self.extended = true;
+        self
+    }
+
+    /// Runs an attack, and undoes what it did.
+    pub async fn run(&mut self, attack: &Attack) {
+        for statement in &attack.statements {
+            self.ready().await;
+            let answers = self.say(statement).await;
+            self.sent += 1;
+            self.done += usize::from(!answers.iter().any(|message| message.tag == b'E'));
+            self.look(&attack.name, &statement.sql);
+        }
+        for sql in ["ROLLBACK", "DISCARD ALL"] {
+            self.say(&plain(sql)).await;
+        }
+        self.look(&attack.name, "(the end)");
+    }
+
+    /// Many statements in few round trips. What one did is undone before the next, or not: now and then.
+    pub async fn run_all(&mut self, name: &str, statements: &[String]) {
+        const BATCH: usize = 20;
+        for (at, batch) in statements.chunks(BATCH).enumerate() {
+            self.ready().await;
+            for (n, sql) in batch.iter().enumerate() {
+                self.queue(sql);
+                // After a failed one only the first of these does anything.
+                self.queue(["ROLLBACK TO canary", "SAVEPOINT canary"][(at + n) % 3 / 2]);
+            }
+            self.flush(2 * batch.len()).await;
+            self.sent += batch.len();
+            self.say(&plain("ROLLBACK")).await;
+            let bytes = self.tape.take();
+            if let Some(what) = self.search.find(&bytes) {
+                self.tape.wipe();
+                let known = self.leaks.len();
+                let again = Attack {
+                    name: name.to_owned(),
+                    statements: batch.iter().map(|sql| plain(sql)).collect(),
+                };
+                Box::pin(self.run(&again)).await;
+                if self.leaks.len() == known {
+                    self.leaks.push(Leak {
+                        attack: name.to_owned(),
+                        statement: batch.join("\n"),
+                        what,
+                    });
+                }
+            }
+        }
+    }
+
+    /// Messages of any kind, as the client queued them, after which so many ReadyForQuery must come.
+    pub async fn messages(&mut self, name: &str, ready: usize, queue: impl FnOnce(&mut Client)) {
+        self.ready().await;
+        if let Some(client) = &mut self.client {
+            queue(client);
+        }
+        self.flush(ready).await;
+        self.sent += 1;
+        self.look(name, "(messages)");
+        self.say(&plain("ROLLBACK")).await;
+        self.look(name, "(the end)");
+    }
+
+    /// Sends what is queued and reads until so many ReadyForQuery have come, or nothing more will.
+    async fn flush(&mut self, mut expected: usize) {
+        let Some(client) = &mut self.client else {
+            return;
+        };
+        while expected > 0 {
+            let answers = client.run_until(b"ZG").await;
+            self.done += answers.iter().filter(|message| message.tag == b'C').count();
+            match answers.last() {
+                Some(message) if message.tag == b'Z' => {
+                    expected -= 1;
+                    self.status = message.body.first().copied().unwrap_or(b'I');
+                }
+                // It hung up, or asks for data: what was sent behind is taken for that.
+                _ => {
+                    self.client = None;
+                    self.status = b'I';
+                    return;
+                }
+            }
+        }
+    }
+
+    fn queue(&mut self, sql: &str) {
+        let extended = self.extended;
+        let Some(client) = &mut self.client else {
+            return;
+        };
+        if extended {
+            client.parse("", sql, &[]).bind("", "", &[]);
+            client.describe(b'P', "").execute("", 0).sync();
+        } else {
+            client.query(sql);
+        }
+    }
+
+    /// What is on the tape after the last statement.
+    fn look(&mut self, attack: &str, statement: &str) {
+        let bytes = self.tape.take();
+        if let Some(what) = self.search.find(&bytes) {
+            self.tape.wipe();
+            self.leaks.push(Leak {
+                attack: attack.to_owned(),
+                statement: statement.to_owned(),
+                what,
+            });
+        }
+    }
+
+    /// Connected, in a block, with a savepoint to come back to.
+    async fn ready(&mut self) {
+        if self.client.is_none() {
+            self.client = Client::try_connect(&self.url, &[]).await.ok();
+            assert!(self.client.is_some(), "the attacker is let in no more");
+            self.status = b'I';
+        }
+        if self.status == b'E' {
+            self.say(&plain("ROLLBACK TO canary")).await;
+        }
+        if self.status == b'E' {
+            self.say(&plain("ROLLBACK")).await;
+        }
+        if self.status == b'I' {
+            self.say(&plain("BEGIN")).await;
+            if self.way == Way::Armed {
+                self.say(&plain("SELECT devinprod.arm()")).await;
+            }
+        }
+        self.say(&plain("SAVEPOINT canary")).await;
+    }
+
+    /// One statement and its answers, whatever they are.
+    async fn say(&mut self, statement: &Statement) -> Vec<Message> {
+        self.queue(&statement.sql);
+        let extended = self.extended;
+        let Some(client) = &mut self.client else {
+            return Vec::new();
+        };
+        let mut answers = client.run_until(b"ZG").await;
+        if answers.last().is_some_and(|message| message.tag == b'G') {
+            client.copy_data(statement.data.as_bytes()).copy_done();
+            if extended {
+                client.sync();
+            }
+            answers.extend(client.run_until(b"Z").await);
+        }
+        match answers.last() {
+            Some(message) if message.tag == b'Z' => {
+                self.status = message.body.first().copied().unwrap_or(b'I');
+            }
+            _ => {
+                self.client = None;
+                self.status = b'I';
+            }
+        }
+        answers
+    }
+}
+
+fn plain(sql: &str) -> Statement {
+    Statement {
+        sql: sql.to_owned(),
+        ..Statement::default()
+    }
+}

@@ -1,0 +1,103 @@
+//! The attacks, as files of SQL.
+//!
+//! `-- words` begins an attack. A line that is not indented begins a statement, indented ones continue it. A line that
+//! begins with `|` is a line of COPY data for the statement above it. Files whose name begins with `each` are run once
+//! for each sensitive column, in the place of `@table@`, `@column@` and `@other@` (a clear column, or the key).
+
+use super::SENSITIVE;
+
+/// One attack: statements of one session, in order.
+#[derive(Debug, Clone)]
+pub struct Attack {
+    /// What is tried; with the file's name.
+    pub name: String,
+    pub statements: Vec<Statement>,
+}
+
+/// A statement, and what is sent if it asks for COPY data.
+#[derive(Debug, Clone, Default)]
+pub struct Statement {
+    pub sql: String,
+    pub data: String,
+}
+
+const FILES: [(&str, &str); 12] = [
+    ("queries", include_str!("corpus/queries.sql")),
+    ("strings", include_str!("corpus/strings.sql")),
+    ("errors", include_str!("corpus/errors.sql")),
+    ("names", include_str!("corpus/names.sql")),
+    ("code", include_str!("corpus/code.sql")),
+    ("writes", include_str!("corpus/writes.sql")),
+    ("own", include_str!("corpus/own.sql")),
+    ("cascades", include_str!("corpus/cascades.sql")),
+    ("catalog", include_str!("corpus/catalog.sql")),
+    ("parser", include_str!("corpus/parser.sql")),
+    ("settings", include_str!("corpus/settings.sql")),
+    ("each", include_str!("corpus/each.sql")),
+];
+
+/// All of them.
+pub fn attacks() -> Vec<Attack> {
+    let mut attacks = Vec::new();
+    for (file, text) in FILES {
+        let parsed = parse(file, text);
+        if !file.starts_with("each") {
+            attacks.extend(parsed);
+            continue;
+        }
+        for (table, column, other) in SENSITIVE {
+            attacks.extend(parsed.iter().map(|attack| Attack {
+                name: format!("{} ({table}.{column})", attack.name),
+                statements: attack
+                    .statements
+                    .iter()
+                    .map(|statement| Statement {
+                        sql: statement
+                            .sql
+                            .replace("@table@", table)
+                            .replace("@column@", column)
+                            .replace("@other@", other),
+                        data: statement.data.clone(),
+                    })
+                    .collect(),
+            }));
+        }
+    }
+    attacks
+}
+
+fn parse(file: &str, text: &str) -> Vec<Attack> {
+    let mut attacks: Vec<Attack> = Vec::new();
+    for line in text.lines() {
+        if let Some(title) = line.strip_prefix("-- ") {
+            attacks.push(Attack {
+                name: format!("{file}: {title}"),
+                statements: Vec::new(),
+            });
+            continue;
+        }
+        let Some(attack) = attacks.last_mut() else {
+            continue;
+        };
+        if line.trim().is_empty() {
+            continue;
+        }
+        let statements = &mut attack.statements;
+        if let Some(data) = line.strip_prefix('|') {
+            let last = statements.last_mut().expect("data without a statement");
+            last.data += data.trim_start();
+            last.data.push('\n');
+        } else if line.starts_with([' ', '\t']) {
+            let last = statements.last_mut().expect("a line that continues nothing");
+            last.sql.push('\n');
+            last.sql += line;
+        } else {
+            statements.push(Statement {
+                sql: line.to_owned(),
+                ..Statement::default()
+            });
+        }
+    }
+    attacks.retain(|attack| !attack.statements.is_empty());
+    attacks
+}
