@@ -3,6 +3,8 @@
 
 mod attacker;
 mod corpus;
+mod fuzzer;
+mod messages;
 mod search;
 mod tape;
 
@@ -10,11 +12,16 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use attacker::{Attacker, Leak, Way};
+use fuzzer::Fuzzer;
 use search::Search;
 
-use crate::harness::{self, TestDatabase};
+use devinprod::seal;
+
+use crate::harness::wire::Client;
+use crate::harness::{self, Setup, TestDatabase, connect, dump, proxy_with, seal_database_with};
 
 const MARKED: &str = include_str!("canary/marked.sql");
+const POLICY: &str = include_str!("canary/policy.toml");
 
 /// Sensitive columns, each with another of the same table that is not: what the corpus asks each of them.
 const SENSITIVE: [(&str, &str, &str); 52] = [
@@ -91,7 +98,12 @@ fn no_leak(leaks: &[Leak]) {
     let shown: Vec<String> = leaks
         .iter()
         .take(40)
-        .map(|leak| format!("{}\n    {}\n    -> {}", leak.attack, leak.statement, leak.what))
+        .map(|leak| {
+            format!(
+                "{}\n    {}\n    -> {}",
+                leak.attack, leak.statement, leak.what
+            )
+        })
         .collect();
     assert!(
         leaks.is_empty(),
@@ -99,6 +111,15 @@ fn no_leak(leaks: &[Leak]) {
         leaks.len(),
         shown.join("\n")
     );
+}
+
+/// What the fuzzer makes up; `CANARY_SEED` chooses another lot, `CANARY_STATEMENTS` how many.
+fn made_up(count: usize) -> Vec<String> {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    let seed = number("CANARY_SEED").unwrap_or(4_242);
+    let count = number("CANARY_STATEMENTS").map_or(count, |n| usize::try_from(n).unwrap());
+    let mut fuzzer = Fuzzer::new(seed);
+    (0..count).map(|_| fuzzer.statement()).collect()
 }
 
 /// If this found nothing, the other tests of this file would show nothing.
@@ -114,6 +135,137 @@ async fn an_administrator_is_shown_the_markers() {
         .iter()
         .map(|leak| leak.statement.as_str())
         .collect();
-    eprintln!("{} sent, {} done, {} leaks, {} channels", admin.sent, admin.done, admin.leaks.len(), channels.len());
-    assert!(channels.len() > 500, "only {} channels", channels.len());
+    assert!(channels.len() > 1500, "only {} channels", channels.len());
+    let before = admin.leaks.len();
+    for sql in made_up(1000) {
+        let ask = |client: &mut Client| {
+            client.query(&sql);
+        };
+        admin.messages(&sql, 1, ask).await;
+    }
+    let found = admin.leaks.len() - before;
+    assert!(found > 150, "{found} of 1000 made up showed a marker");
+    let before = admin.leaks.len();
+    messages::run(&mut admin, &functions(&database).await).await;
+    let found = admin.leaks.len() - before;
+    assert!(found > 20, "{found} attacks by messages showed a marker");
+}
+
+/// Functions that give something away when they are called with a number.
+async fn functions(database: &TestDatabase) -> Vec<u32> {
+    let admin = database.connect().await;
+    let rows = admin
+        .query(
+            "SELECT oid FROM pg_proc WHERE oid IN (to_regprocedure('lo_get(oid)'), to_regprocedure('app.mail_of(bigint)'))",
+            &[],
+        )
+        .await
+        .unwrap();
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
+#[tokio::test]
+async fn straight_at_postgres_no_marker_comes_out_and_nothing_is_committed() {
+    straight(harness::database().await, 1500).await;
+}
+
+#[tokio::test]
+async fn straight_at_postgres_18_no_marker_comes_out_and_nothing_is_committed() {
+    if let Some(database) = harness::postgres18().await {
+        straight(database, 500).await;
+    }
+}
+
+async fn straight(database: TestDatabase, fuzzed: usize) {
+    let (database, search) = marked(database).await;
+    let prefix = format!("{}_", database.name);
+    let password = seal_database_with(&database, &prefix, Some(POLICY)).await;
+    let keeper = connect(&database.url_as(&format!("{prefix}proxy"), &password)).await;
+    let before = dump(&database).await;
+    let mut leaks = Vec::new();
+    for way in [Way::Straight, Way::Armed] {
+        let lease = seal::lease(&keeper).await.unwrap();
+        let url = database.url_as(&lease.role, &lease.password);
+        let mut attacker = Attacker::new(way, &url, search.clone())
+            .await
+            .knows(&prefix);
+        run_corpus(&mut attacker).await;
+        for schema in ["devinprod_masked", "devinprod_rows"] {
+            for attack in corpus::attacks() {
+                let mut attack = attack.clone();
+                attack.name = format!("{} at {schema}", attack.name);
+                for statement in &mut attack.statements {
+                    statement.sql = corpus::at_views(&statement.sql, schema);
+                }
+                attacker.run(&attack).await;
+            }
+        }
+        messages::run(&mut attacker, &functions(&database).await).await;
+        let statements = made_up(fuzzed);
+        attacker.run_all("made up", &statements).await;
+        let seen: Vec<String> = statements
+            .iter()
+            .map(|sql| corpus::at_views(sql, "devinprod_masked"))
+            .collect();
+        attacker.run_all("made up, at the views", &seen).await;
+        assert!(attacker.sent > 5000, "{} sent", attacker.sent);
+        assert!(
+            attacker.done > 1000,
+            "{} of {} were run",
+            attacker.done,
+            attacker.sent
+        );
+        leaks.extend(attacker.leaks);
+    }
+    no_leak(&leaks);
+    let after = dump(&database).await;
+    assert!(before == after, "something was committed");
+}
+
+#[tokio::test]
+async fn through_the_proxy_no_marker_comes_out_and_nothing_is_committed() {
+    let (database, search) = marked(harness::database().await).await;
+    let setup = Setup {
+        policy: Some(POLICY.to_owned()),
+        ..Setup::default()
+    };
+    let prefix = format!("{}_", database.name);
+    let proxy = proxy_with(database, setup).await;
+    let before = dump(&proxy.database).await;
+    let mut leaks = Vec::new();
+
+    let mut attacker = Attacker::new(Way::Proxy, &proxy.url(), search.clone())
+        .await
+        .knows(&prefix);
+    run_corpus(&mut attacker).await;
+    messages::run(&mut attacker, &functions(&proxy.database).await).await;
+    attacker.run_all("made up", &made_up(4000)).await;
+    // As fast as they can be passed on: most of the corpus must have been understood.
+    assert!(
+        attacker.done > 4000,
+        "{} of {} were run",
+        attacker.done,
+        attacker.sent
+    );
+    let mut sent = attacker.sent;
+    leaks.extend(attacker.leaks);
+
+    let url = proxy.url_for("dev2");
+    let mut attacker = Attacker::new(Way::Proxy, &url, search).await.knows(&prefix);
+    attacker = attacker.extended().autocommit();
+    run_corpus(&mut attacker).await;
+    attacker.run_all("made up", &made_up(1000)).await;
+    sent += attacker.sent;
+    leaks.extend(attacker.leaks);
+
+    no_leak(&leaks);
+    assert!(sent > 10_000, "{sent} statements");
+    let after = dump(&proxy.database).await;
+    assert!(before == after, "something was committed");
+}
+
+async fn run_corpus(attacker: &mut Attacker) {
+    for attack in corpus::attacks() {
+        attacker.run(&attack).await;
+    }
 }

@@ -32,6 +32,8 @@ pub struct Leak {
 pub struct Attacker {
     way: Way,
     extended: bool,
+    autocommit: bool,
+    prefix: String,
     url: String,
     client: Option<Client>,
     status: u8,
@@ -53,6 +55,8 @@ impl Attacker {
         Self {
             way,
             extended: false,
+            autocommit: false,
+            prefix: String::new(),
             url: url.to_string(),
             client: None,
             status: b'I',
@@ -62,6 +66,19 @@ impl Attacker {
             sent: 0,
             done: 0,
         }
+    }
+
+    /// Knows what the names of the seal's roles begin with.
+    pub fn knows(mut self, prefix: &str) -> Self {
+        self.prefix = prefix.to_owned();
+        self
+    }
+
+    /// Begins no blocks: each statement stands alone, as most of an application's do. What an attack left is thrown
+    /// away with the whole sandbox.
+    pub fn autocommit(mut self) -> Self {
+        self.autocommit = true;
+        self
     }
 
     /// Sends every statement by the extended protocol.
@@ -83,6 +100,19 @@ impl Attacker {
             self.say(&plain(sql)).await;
         }
         self.look(&attack.name, "(the end)");
+        let outlives = self.autocommit && attack.statements.len() > 1
+            || attack.statements.iter().any(|s| s.sql.contains("COMMIT"));
+        if self.way == Way::Proxy && outlives {
+            self.begin_anew().await;
+        }
+    }
+
+    /// Throws the sandbox away.
+    async fn begin_anew(&mut self) {
+        let mut console = url::Url::parse(&self.url).unwrap();
+        console.set_path("devinprod");
+        let mut console = Client::connect(console.as_str()).await;
+        console.query("RESET SANDBOX default").run().await;
     }
 
     /// Many statements in few round trips. What one did is undone before the next, or not: now and then.
@@ -155,6 +185,7 @@ impl Attacker {
     }
 
     fn queue(&mut self, sql: &str) {
+        let sql = &sql.replace("@prefix@", &self.prefix);
         let extended = self.extended;
         let Some(client) = &mut self.client else {
             return;
@@ -186,6 +217,9 @@ impl Attacker {
             self.client = Client::try_connect(&self.url, &[]).await.ok();
             assert!(self.client.is_some(), "the attacker is let in no more");
             self.status = b'I';
+        }
+        if self.autocommit {
+            return;
         }
         if self.status == b'E' {
             self.say(&plain("ROLLBACK TO canary")).await;

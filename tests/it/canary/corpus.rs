@@ -46,24 +46,52 @@ pub fn attacks() -> Vec<Attack> {
             continue;
         }
         for (table, column, other) in SENSITIVE {
-            attacks.extend(parsed.iter().map(|attack| Attack {
-                name: format!("{} ({table}.{column})", attack.name),
-                statements: attack
-                    .statements
-                    .iter()
-                    .map(|statement| Statement {
-                        sql: statement
-                            .sql
-                            .replace("@table@", table)
-                            .replace("@column@", column)
-                            .replace("@other@", other),
-                        data: statement.data.clone(),
-                    })
-                    .collect(),
+            attacks.extend(parsed.iter().map(|attack| {
+                Attack {
+                    name: format!("{} ({table}.{column})", attack.name),
+                    statements: attack
+                        .statements
+                        .iter()
+                        .map(|statement| Statement {
+                            sql: statement
+                                .sql
+                                .replace("@table@", table)
+                                .replace("@column@", column)
+                                .replace("@other@", other),
+                            data: statement.data.clone(),
+                        })
+                        .collect(),
+                }
             }));
         }
     }
     attacks
+}
+
+/// The same statement at the masked views (or those of rows) instead of the tables, as the proxy would send it, or a
+/// developer who has looked into the catalog.
+pub fn at_views(sql: &str, schema: &str) -> String {
+    const BEFORE: [&str; 8] = [
+        "FROM", "JOIN", "TABLE", "INTO", "UPDATE", "ONLY", "COPY", "USING",
+    ];
+    let mut follows = false;
+    let words = sql.split(' ').map(|word| {
+        let end = word
+            .find([',', ')', '*', ';', '\n', '\''])
+            .unwrap_or(word.len());
+        let name = word[..end].trim_start_matches("public.");
+        let known = SENSITIVE
+            .iter()
+            .any(|(table, ..)| *table == name && !name.contains('.'));
+        let replaced = if follows && known {
+            format!("{schema}.\"public.{name}\"{}", &word[end..])
+        } else {
+            word.to_owned()
+        };
+        follows = BEFORE.contains(&word.trim_start_matches('(').to_uppercase().as_str());
+        replaced
+    });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 fn parse(file: &str, text: &str) -> Vec<Attack> {
@@ -88,7 +116,9 @@ fn parse(file: &str, text: &str) -> Vec<Attack> {
             last.data += data.trim_start();
             last.data.push('\n');
         } else if line.starts_with([' ', '\t']) {
-            let last = statements.last_mut().expect("a line that continues nothing");
+            let last = statements
+                .last_mut()
+                .expect("a line that continues nothing");
             last.sql.push('\n');
             last.sql += line;
         } else {

@@ -32,7 +32,9 @@ const FURTHER: [&str; 12] = [
 ];
 
 /// Columns that are asked of any table; most tables lack most of them.
-const COMMON: [&str; 8] = ["id", "city", "ctid", "tableoid", "xmin", "name", "email", "body"];
+const COMMON: [&str; 8] = [
+    "id", "city", "ctid", "tableoid", "xmin", "name", "email", "body",
+];
 
 const OF_TEXT: [&str; 34] = [
     "upper(#)",
@@ -198,7 +200,14 @@ impl Fuzzer {
     /// An expression of type text.
     fn value(&mut self) -> String {
         if self.depth > 3 || self.scope.is_empty() {
-            return self.pick(&["'g'", "NULL::text", "'x@mark.example'", "current_user::text"]).to_owned();
+            return self
+                .pick(&[
+                    "'g'",
+                    "NULL::text",
+                    "'x@mark.example'",
+                    "current_user::text",
+                ])
+                .to_owned();
         }
         self.depth += 1;
         let (alias, table) = self.scope[self.rng.random_range(0..self.scope.len())].clone();
@@ -260,7 +269,11 @@ impl Fuzzer {
             0 => "*".to_owned(),
             1 => {
                 let (alias, _) = self.scope[self.rng.random_range(0..self.scope.len())].clone();
-                if self.one_in(2) { format!("{alias}.*") } else { alias }
+                if self.one_in(2) {
+                    format!("{alias}.*")
+                } else {
+                    alias
+                }
             }
             _ => {
                 let mut items = vec![self.value()];
@@ -338,7 +351,11 @@ impl Fuzzer {
         } else {
             String::new()
         };
-        let value = if self.one_in(4) { column.clone() } else { self.value() };
+        let value = if self.one_in(4) {
+            column.clone()
+        } else {
+            self.value()
+        };
         let mut sql = format!("UPDATE {target} SET {column} = {value}{from}");
         if self.one_in(2) {
             sql += &format!(" WHERE {}", self.condition());
@@ -366,7 +383,10 @@ impl Fuzzer {
         let conflict = match self.below(6) {
             0 => " ON CONFLICT DO NOTHING".to_owned(),
             1 => format!(" ON CONFLICT (id) DO UPDATE SET {other} = excluded.{column}"),
-            2 => format!(" ON CONFLICT ({column}) DO UPDATE SET {other} = {}", self.value()),
+            2 => format!(
+                " ON CONFLICT ({column}) DO UPDATE SET {other} = {}",
+                self.value()
+            ),
             _ => String::new(),
         };
         let sql = format!("INSERT INTO {target} ({column}) SELECT {from} FROM {source}{conflict}");
@@ -387,7 +407,11 @@ impl Fuzzer {
     }
 
     fn wrapped(&mut self) -> String {
-        let inner = if self.one_in(4) { self.update() } else { self.query() };
+        let inner = if self.one_in(4) {
+            self.update()
+        } else {
+            self.query()
+        };
         let quoted = inner.replace('\'', "''");
         match self.below(12) {
             0 => format!("COPY ({inner}) TO STDOUT"),
@@ -395,8 +419,12 @@ impl Fuzzer {
             2 => format!("EXPLAIN (ANALYZE, VERBOSE) {inner}"),
             3 => format!("CREATE TEMP TABLE made AS {inner}"),
             4 => format!("DO $do$ BEGIN PERFORM x FROM ({inner}) AS x; END $do$"),
-            5 => format!("DO $do$ DECLARE r record; BEGIN FOR r IN {inner} LOOP RAISE NOTICE '%', r; END LOOP; END $do$"),
-            6 => format!("DO $do$ DECLARE r record; BEGIN FOR r IN EXECUTE '{quoted}' LOOP RAISE NOTICE '%', r; END LOOP; END $do$"),
+            5 => format!(
+                "DO $do$ DECLARE r record; BEGIN FOR r IN {inner} LOOP RAISE NOTICE '%', r; END LOOP; END $do$"
+            ),
+            6 => format!(
+                "DO $do$ DECLARE r record; BEGIN FOR r IN EXECUTE '{quoted}' LOOP RAISE NOTICE '%', r; END LOOP; END $do$"
+            ),
             7 => format!("SELECT query_to_xml('{quoted}', true, false, '')"),
             8 => format!("WITH made AS ({inner}) SELECT made, made::text FROM made"),
             9 => format!("SELECT ARRAY({inner})"),

@@ -26,59 +26,106 @@ pub async fn run(attacker: &mut Attacker, functions: &[u32]) {
             })
             .await;
         attacker
-            .messages(&format!("a portal, one row at a time: {sql}"), 4, |client| {
-                client.parse("s", sql, &[]).describe(b'S', "s").bind("p", "s", &[]);
-                for _ in 0..4 {
-                    client.describe(b'P', "p").execute("p", 1).sync();
-                }
-            })
+            .messages(
+                &format!("a portal, one row at a time: {sql}"),
+                4,
+                |client| {
+                    client
+                        .parse("s", sql, &[])
+                        .describe(b'S', "s")
+                        .bind("p", "s", &[]);
+                    for _ in 0..4 {
+                        client.describe(b'P', "p").execute("p", 1).sync();
+                    }
+                },
+            )
             .await;
         attacker
             .messages(&format!("an error in between: {sql}"), 2, |client| {
                 client.parse("", sql, &[]).bind("", "", &[]).execute("", 0);
-                client.parse("", "SELECT 1 / 0", &[]).bind("", "", &[]).execute("", 0).sync();
-                client.parse("", sql, &[]).bind("", "", &[]).execute("", 0).sync();
+                client
+                    .parse("", "SELECT 1 / 0", &[])
+                    .bind("", "", &[])
+                    .execute("", 0)
+                    .sync();
+                client
+                    .parse("", sql, &[])
+                    .bind("", "", &[])
+                    .execute("", 0)
+                    .sync();
             })
             .await;
         attacker
             .messages(&format!("without Describe, flushed: {sql}"), 1, |client| {
-                client.parse("", sql, &[]).flush().bind("", "", &[]).flush().execute("", 2).flush();
+                client
+                    .parse("", sql, &[])
+                    .flush()
+                    .bind("", "", &[])
+                    .flush()
+                    .execute("", 2)
+                    .flush();
                 client.execute("", 0).sync();
             })
             .await;
         attacker
             .messages(&format!("several in one Query: {sql}"), 1, |client| {
-                client.query(&format!("SELECT 1; {sql}; SET search_path = app, public; {sql}; {sql}"));
+                client.query(&format!(
+                    "SELECT 1; {sql}; SET search_path = app, public; {sql}; {sql}"
+                ));
             })
             .await;
         attacker
             .messages(&format!("several in one Parse: {sql}"), 1, |client| {
-                client.parse("", &format!("SELECT 1; {sql}"), &[]).bind("", "", &[]).execute("", 0).sync();
+                client
+                    .parse("", &format!("SELECT 1; {sql}"), &[])
+                    .bind("", "", &[])
+                    .execute("", 0)
+                    .sync();
             })
             .await;
         attacker
-            .messages(&format!("prepared, then the name is another's: {sql}"), 5, |client| {
-                client.query("CREATE TEMP TABLE users (LIKE towns)");
-                client.parse("old", sql, &[]).sync();
-                client.query("DROP TABLE pg_temp.users");
-                client.bind("", "old", &[]).execute("", 0).sync();
-                client.bind("", "old", &[]).describe(b'P', "").execute("", 0).sync();
-            })
+            .messages(
+                &format!("prepared, then the name is another's: {sql}"),
+                5,
+                |client| {
+                    client.query("CREATE TEMP TABLE users (LIKE towns)");
+                    client.parse("old", sql, &[]).sync();
+                    client.query("DROP TABLE pg_temp.users");
+                    client.bind("", "old", &[]).execute("", 0).sync();
+                    client
+                        .bind("", "old", &[])
+                        .describe(b'P', "")
+                        .execute("", 0)
+                        .sync();
+                },
+            )
             .await;
         attacker
-            .messages(&format!("prepared under another path: {sql}"), 5, |client| {
-                client.query("SET search_path = app");
-                client.parse("other", sql, &[]).sync();
-                client.query("SET search_path = public");
-                client.parse("other2", sql, &[]).bind("", "other2", &[]).execute("", 0).sync();
-                client.bind("", "other", &[]).execute("", 0).sync();
-            })
+            .messages(
+                &format!("prepared under another path: {sql}"),
+                5,
+                |client| {
+                    client.query("SET search_path = app");
+                    client.parse("other", sql, &[]).sync();
+                    client.query("SET search_path = public");
+                    client
+                        .parse("other2", sql, &[])
+                        .bind("", "other2", &[])
+                        .execute("", 0)
+                        .sync();
+                    client.bind("", "other", &[]).execute("", 0).sync();
+                },
+            )
             .await;
     }
     attacker
         .messages("a parameter in the place of everything", 1, |client| {
             client
-                .parse("", "SELECT * FROM users WHERE email > $1 OR full_name LIKE $2 OR id = $3", &[])
+                .parse(
+                    "",
+                    "SELECT * FROM users WHERE email > $1 OR full_name LIKE $2 OR id = $3",
+                    &[],
+                )
                 .bind("", "", &[Some("a"), Some("%"), Some("1")])
                 .describe(b'P', "")
                 .execute("", 0)
@@ -106,21 +153,28 @@ pub async fn run(attacker: &mut Attacker, functions: &[u32]) {
         .await;
     attacker
         .messages("many terms", 1, |client| {
-            client.query(&format!("SELECT * FROM users WHERE id = 1{}", " OR id = 2".repeat(3000)));
+            client.query(&format!(
+                "SELECT * FROM users WHERE id = 1{}",
+                " OR id = 2".repeat(3000)
+            ));
         })
         .await;
     for function in functions {
         attacker
-            .messages(&format!("function {function} called by its number"), 1, |client| {
-                let mut call = Vec::new();
-                call.extend_from_slice(&function.to_be_bytes());
-                // One format for all, one argument: the number 1 or 4242 as text; the result as text.
-                call.extend_from_slice(&[0, 1, 0, 0, 0, 1, 0, 0, 0, 4]);
-                call.extend_from_slice(b"4242");
-                call.extend_from_slice(&[0, 0]);
-                let length = u32::try_from(call.len() + 4).unwrap();
-                client.raw(b"F").raw(&length.to_be_bytes()).raw(&call);
-            })
+            .messages(
+                &format!("function {function} called by its number"),
+                1,
+                |client| {
+                    let mut call = Vec::new();
+                    call.extend_from_slice(&function.to_be_bytes());
+                    // One format for all, one argument: the number 1 or 4242 as text; the result as text.
+                    call.extend_from_slice(&[0, 1, 0, 0, 0, 1, 0, 0, 0, 4]);
+                    call.extend_from_slice(b"4242");
+                    call.extend_from_slice(&[0, 0]);
+                    let length = u32::try_from(call.len() + 4).unwrap();
+                    client.raw(b"F").raw(&length.to_be_bytes()).raw(&call);
+                },
+            )
             .await;
     }
 }
