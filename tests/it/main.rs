@@ -13,6 +13,7 @@ mod differential;
 mod effects;
 mod faults;
 mod faults_upstream;
+mod fidelity_app;
 mod fuzz;
 mod harness;
 mod harness_works;
