@@ -214,8 +214,10 @@ impl Attacker {
     /// Connected, in a block, with a savepoint to come back to.
     async fn ready(&mut self) {
         if self.client.is_none() {
-            self.client = Client::try_connect(&self.url, &[]).await.ok();
-            assert!(self.client.is_some(), "the attacker is let in no more");
+            self.client = match Client::try_connect(&self.url, &[]).await {
+                Ok(client) => Some(client),
+                Err(refused) => panic!("let in no more: {:?}", refused.map(|m| m.line())),
+            };
             self.status = b'I';
         }
         if self.autocommit {
