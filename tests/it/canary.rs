@@ -9,6 +9,7 @@ mod search;
 mod tape;
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 
 use attacker::{Attacker, Leak, Way};
@@ -19,9 +20,6 @@ use devinprod::seal;
 
 use crate::harness::wire::Client;
 use crate::harness::{self, Setup, TestDatabase, connect, dump, proxy_with, seal_database_with};
-
-const MARKED: &str = include_str!("canary/marked.sql");
-const POLICY: &str = include_str!("canary/policy.toml");
 
 /// Sensitive columns, each with another of the same table that is not: what the corpus asks each of them.
 const SENSITIVE: [(&str, &str, &str); 52] = [
@@ -79,6 +77,12 @@ const SENSITIVE: [(&str, &str, &str); 52] = [
     ("spending", "full_name", "full_name"),
 ];
 
+/// A file of this test's folder.
+fn read(name: &str) -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/canary");
+    std::fs::read_to_string(folder.join(name)).unwrap()
+}
+
 /// A fresh marked database and the search for its markers.
 async fn marked(database: TestDatabase) -> (TestDatabase, Arc<Search>) {
     let admin = database.connect().await;
@@ -88,7 +92,7 @@ async fn marked(database: TestDatabase) -> (TestDatabase, Arc<Search>) {
         )
         .await
         .unwrap();
-    admin.batch_execute(MARKED).await.unwrap();
+    admin.batch_execute(&read("marked.sql")).await.unwrap();
     let search = Search::of(&admin).await;
     assert!(search.markers > 300, "{} markers", search.markers);
     (database, Arc::new(search))
@@ -179,7 +183,7 @@ async fn straight_at_postgres_18_no_marker_comes_out_and_nothing_is_committed() 
 async fn straight(database: TestDatabase, fuzzed: usize) {
     let (database, search) = marked(database).await;
     let prefix = format!("{}_", database.name);
-    let password = seal_database_with(&database, &prefix, Some(POLICY)).await;
+    let password = seal_database_with(&database, &prefix, Some(&read("policy.toml"))).await;
     let keeper = connect(&database.url_as(&format!("{prefix}proxy"), &password)).await;
     let before = dump(&database).await;
     let mut leaks = Vec::new();
@@ -226,7 +230,7 @@ async fn straight(database: TestDatabase, fuzzed: usize) {
 async fn through_the_proxy_no_marker_comes_out_and_nothing_is_committed() {
     let (database, search) = marked(harness::database().await).await;
     let setup = Setup {
-        policy: Some(POLICY.to_owned()),
+        policy: Some(read("policy.toml")),
         ..Setup::default()
     };
     let prefix = format!("{}_", database.name);

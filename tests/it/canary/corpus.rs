@@ -4,7 +4,7 @@
 //! begins with `|` is a line of COPY data for the statement above it. Files whose name begins with `each` are run once
 //! for each sensitive column, in the place of `@table@`, `@column@` and `@other@` (a clear column, or the key).
 
-use super::SENSITIVE;
+use super::{SENSITIVE, read};
 
 /// One attack: statements of one session, in order.
 #[derive(Debug, Clone)]
@@ -21,26 +21,16 @@ pub struct Statement {
     pub data: String,
 }
 
-const FILES: [(&str, &str); 12] = [
-    ("queries", include_str!("corpus/queries.sql")),
-    ("strings", include_str!("corpus/strings.sql")),
-    ("errors", include_str!("corpus/errors.sql")),
-    ("names", include_str!("corpus/names.sql")),
-    ("code", include_str!("corpus/code.sql")),
-    ("writes", include_str!("corpus/writes.sql")),
-    ("own", include_str!("corpus/own.sql")),
-    ("cascades", include_str!("corpus/cascades.sql")),
-    ("catalog", include_str!("corpus/catalog.sql")),
-    ("parser", include_str!("corpus/parser.sql")),
-    ("settings", include_str!("corpus/settings.sql")),
-    ("each", include_str!("corpus/each.sql")),
+const FILES: [&str; 12] = [
+    "queries", "strings", "errors", "names", "code", "writes", "own", "cascades", "catalog",
+    "parser", "settings", "each",
 ];
 
 /// All of them.
 pub fn attacks() -> Vec<Attack> {
     let mut attacks = Vec::new();
-    for (file, text) in FILES {
-        let parsed = parse(file, text);
+    for file in FILES {
+        let parsed = parse(file, &read(&format!("corpus/{file}.sql")));
         if !file.starts_with("each") {
             attacks.extend(parsed);
             continue;

@@ -20,7 +20,7 @@ use tokio::sync::OnceCell;
 use tokio_postgres::NoTls;
 
 pub use dump::dump;
-pub use proxy::{Proxy, Setup, proxy, proxy_with, seal_database};
+pub use proxy::{Proxy, Setup, proxy, proxy_with, seal_database, seal_database_with};
 
 /// The database that every test database is a copy of.
 const TEMPLATE: &str = "harness_template";
