@@ -83,8 +83,14 @@ fn closed(look: &Look<'_>, sensitive: &Sensitive) -> Vec<Closed> {
             }
         }
     }
-    for (relation, privilege, reason) in look.set_off() {
-        close(relation, privilege, reason);
+    let own = first_of_each(&reasons);
+    for (relation, privilege, reason) in look.set_off(own) {
+        reasons
+            .entry(relation)
+            .or_default()
+            .entry(privilege)
+            .or_default()
+            .insert(reason);
     }
     through_views(code, &mut reasons);
     reasons
@@ -137,6 +143,19 @@ fn through_views(code: &Code, reasons: &mut Reasons) {
     }
 }
 
+/// One reason for each.
+fn first_of_each(reasons: &Reasons) -> BTreeMap<(u32, &'static str), String> {
+    let all = reasons.iter().flat_map(|(relation, privileges)| {
+        privileges.iter().map(|(privilege, reasons)| {
+            (
+                (*relation, *privilege),
+                reasons.first().cloned().unwrap_or_default(),
+            )
+        })
+    });
+    all.collect()
+}
+
 impl Look<'_> {
     /// Why a trigger whose function runs with its owner's rights is not sound.
     fn own_rights(&self, piece: &Piece) -> Option<String> {
@@ -153,9 +172,12 @@ impl Look<'_> {
     }
 
     /// What foreign keys' actions set off that is not sound: what is to be withheld on which referenced relation, and why.
-    fn set_off(&self) -> Vec<(u32, &'static str, String)> {
-        // What must not be done to a relation in its owner's name.
-        let mut dangerous: BTreeMap<(u32, &'static str), String> = BTreeMap::new();
+    ///
+    /// `dangerous` is what developers may not do to a relation themselves, with a reason: no action does it for them.
+    fn set_off(
+        &self,
+        mut dangerous: BTreeMap<(u32, &'static str), String>,
+    ) -> Vec<(u32, &'static str, String)> {
         let mut found = Vec::new();
         loop {
             let mut news = Vec::new();

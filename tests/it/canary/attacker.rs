@@ -1,6 +1,7 @@
 //! Somebody who tries everything, by one of several ways, with a search over all that comes back.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::corpus::{Attack, Statement};
 use super::search::Search;
@@ -20,6 +21,15 @@ pub enum Way {
     Admin,
 }
 
+/// What of a statement is there for the next of the same batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keeps {
+    /// Each is undone.
+    Nothing,
+    /// Now and then one is not.
+    SomeEffects,
+}
+
 /// What came out that should not have.
 #[derive(Debug)]
 pub struct Leak {
@@ -33,6 +43,7 @@ pub struct Attacker {
     way: Way,
     extended: bool,
     autocommit: bool,
+    alone: bool,
     prefix: String,
     url: String,
     client: Option<Client>,
@@ -56,6 +67,7 @@ impl Attacker {
             way,
             extended: false,
             autocommit: false,
+            alone: false,
             prefix: String::new(),
             url: url.to_string(),
             client: None,
@@ -74,8 +86,7 @@ impl Attacker {
         self
     }
 
-    /// Begins no blocks: each statement stands alone, as most of an application's do. What an attack left is thrown
-    /// away with the whole sandbox.
+    /// Begins no block for an attack of one statement: it stands alone, as most of an application's do.
     pub fn autocommit(mut self) -> Self {
         self.autocommit = true;
         self
@@ -89,6 +100,7 @@ impl Attacker {
 
     /// Runs an attack, and undoes what it did.
     pub async fn run(&mut self, attack: &Attack) {
+        self.alone = self.autocommit && attack.statements.len() == 1;
         for statement in &attack.statements {
             self.ready().await;
             let answers = self.say(statement).await;
@@ -100,11 +112,11 @@ impl Attacker {
             self.say(&plain(sql)).await;
         }
         self.look(&attack.name, "(the end)");
-        let outlives = self.autocommit && attack.statements.len() > 1
-            || attack.statements.iter().any(|s| s.sql.contains("COMMIT"));
+        let outlives = attack.statements.iter().any(|s| s.sql.contains("COMMIT"));
         if self.way == Way::Proxy && outlives {
             self.begin_anew().await;
         }
+        self.alone = false;
     }
 
     /// Throws the sandbox away.
@@ -115,15 +127,16 @@ impl Attacker {
         console.query("RESET SANDBOX default").run().await;
     }
 
-    /// Many statements in few round trips. What one did is undone before the next, or not: now and then.
-    pub async fn run_all(&mut self, name: &str, statements: &[String]) {
+    /// Many statements in few round trips.
+    pub async fn run_all(&mut self, name: &str, statements: &[String], keeps: Keeps) {
         const BATCH: usize = 20;
         for (at, batch) in statements.chunks(BATCH).enumerate() {
             self.ready().await;
             for (n, sql) in batch.iter().enumerate() {
                 self.queue(sql);
-                // After a failed one only the first of these does anything.
-                self.queue(["ROLLBACK TO canary", "SAVEPOINT canary"][(at + n) % 3 / 2]);
+                // After a failed one a SAVEPOINT does nothing.
+                let keep = keeps == Keeps::SomeEffects && (at + n) % 3 == 2;
+                self.queue(["ROLLBACK TO canary", "SAVEPOINT canary"][usize::from(keep)]);
             }
             self.flush(2 * batch.len()).await;
             self.sent += batch.len();
@@ -214,13 +227,10 @@ impl Attacker {
     /// Connected, in a block, with a savepoint to come back to.
     async fn ready(&mut self) {
         if self.client.is_none() {
-            self.client = match Client::try_connect(&self.url, &[]).await {
-                Ok(client) => Some(client),
-                Err(refused) => panic!("let in no more: {:?}", refused.map(|m| m.line())),
-            };
+            self.client = Some(self.let_in().await);
             self.status = b'I';
         }
-        if self.autocommit {
+        if self.alone {
             return;
         }
         if self.status == b'E' {
@@ -236,6 +246,23 @@ impl Attacker {
             }
         }
         self.say(&plain("SAVEPOINT canary")).await;
+    }
+
+    /// A new connection. A developer role is leased again only some seconds after its last lease.
+    async fn let_in(&self) -> Client {
+        let mut tries = 0;
+        loop {
+            match Client::try_connect(&self.url, &[]).await {
+                Ok(client) => return client,
+                Err(Some(refused))
+                    if refused.field(b'C').as_deref() == Some("53300") && tries < 60 =>
+                {
+                    tries += 1;
+                    tokio::time::sleep(Duration::from_millis(500)).await;
+                }
+                Err(refused) => panic!("let in no more: {:?}", refused.map(|m| m.line())),
+            }
+        }
     }
 
     /// One statement and its answers, whatever they are.

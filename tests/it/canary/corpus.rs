@@ -26,6 +26,29 @@ const FILES: [&str; 12] = [
     "parser", "settings", "each",
 ];
 
+impl Attack {
+    /// A single statement that asks for no data.
+    pub fn is_one_query(&self) -> bool {
+        self.statements.len() == 1 && self.statements[0].data.is_empty()
+    }
+}
+
+/// Those that become others when they are sent to views instead of tables.
+pub fn attacks_at_views(schema: &str) -> Vec<Attack> {
+    let mut attacks = attacks();
+    attacks.retain_mut(|attack| {
+        attack.name += &format!(" at {schema}");
+        let mut differs = false;
+        for statement in &mut attack.statements {
+            let sql = at_views(&statement.sql, schema);
+            differs |= sql != statement.sql;
+            statement.sql = sql;
+        }
+        differs
+    });
+    attacks
+}
+
 /// All of them.
 pub fn attacks() -> Vec<Attack> {
     let mut attacks = Vec::new();
