@@ -142,8 +142,10 @@ fn views(
         names.readers(),
     );
     if let Some(columns) = lockable(decided, withheld) {
+        // For SELECT … FOR UPDATE alone: an UPDATE of the view would write where writes of the table may be withheld.
         sql.push_str(&format!(
-            "GRANT UPDATE ({}) ON {masked} TO {};\n",
+            "CREATE RULE locked AS ON UPDATE TO {masked} DO INSTEAD NOTHING;\n\
+             GRANT UPDATE ({}) ON {masked} TO {};\n",
             columns.join(", "),
             names.writers()
         ));
