@@ -258,7 +258,6 @@ fn decide(text: &str, statement: &Statement) -> (Action, Vec<Edit>) {
             );
         }
     };
-    forward.effect |= asks_for_rights(text, statement);
     if edits.is_empty() {
         edits = rewrite::now_edits(text);
         forward.now = !edits.is_empty() && !matches!(statement.kind, Kind::Prepare { .. });
@@ -401,13 +400,6 @@ fn is_forwarded_setting(name: &str) -> bool {
 
 fn is_forwarded_show(name: &str) -> bool {
     is_forwarded_setting(name) && name != "in_hot_standby"
-}
-
-/// The views of information_schema show what the role may do something with, and many of them only what it may write:
-/// armed, a developer role finds there what the application's own role would.
-fn asks_for_rights(text: &str, statement: &Statement) -> bool {
-    statement.kind == Kind::Read
-        && memchr::memmem::find(text.as_bytes(), b"information_schema").is_some()
 }
 
 fn has_advisory_arguments(call: &AdvisoryCall) -> bool {
