@@ -23,11 +23,11 @@ CREATE DOMAIN public.national_id AS text CHECK (length(VALUE) > 3);
 CREATE TYPE public.address AS (street text, town text);
 CREATE TYPE public.level AS ENUM ('low', 'middle', 'high');
 
--- What the application's own code calls, by names without a schema.
+-- The application's own code: the names of the server's functions have no schema in it.
 CREATE FUNCTION public.is_filled(text) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$ SELECT length($1) > 0 $$;
 CREATE FUNCTION public.folded(text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN lower($1); END $$;
 CREATE FUNCTION public.plausible(text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS
-    $$ BEGIN RETURN is_filled($1); END $$;
+    $$ BEGIN RETURN public.is_filled($1); END $$;
 
 -- Everything that a column can be.
 CREATE TABLE public.users (
