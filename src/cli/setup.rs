@@ -221,6 +221,15 @@ fn agreed(args: &SetupArgs, plan: &SealPlan, survey: &Survey, verb: &str) -> any
     Ok(yes)
 }
 
+/// The lines for devinprod.toml.
+fn settings(url: &str, names: &Names) -> String {
+    let mut lines = format!("url = \"{url}\"");
+    if *names != Names::default() {
+        lines.push_str(&format!("\nrole_prefix = \"{}\"", names.prefix()));
+    }
+    lines
+}
+
 /// Where the proxy role's password comes from.
 enum ProxyPassword {
     /// The role exists and keeps its password.
@@ -268,13 +277,13 @@ impl ProxyPassword {
             Self::Generated(password) => {
                 let url = url.replacen('@', &format!(":{password}@"), 1);
                 print::note("The upstream's url for devinprod.toml, shown this once:");
-                print::note(format!("url = \"{url}\""));
+                print::note(settings(&url, names));
             }
             Self::Given { variable, .. } => {
                 print::note(format!(
                     "The upstream's url for devinprod.toml; add the password of {variable}:"
                 ));
-                print::note(format!("url = \"{url}\""));
+                print::note(settings(&url, names));
             }
         }
     }

@@ -69,6 +69,7 @@ impl Facts {
     pub(in crate::seal) fn notes(
         &self,
         masked: &[&str],
+        subjects: &[(&str, &str)],
         vouches: impl Fn(&str) -> bool,
         names: &Names,
     ) -> Notes {
@@ -114,7 +115,8 @@ impl Facts {
         let mut used = SHARED.to_owned();
         if !self.partition {
             let function = self.function();
-            notes.functions = self.update_function(masked, &notes.ownable, updated.is_some());
+            notes.functions =
+                self.update_function(masked, subjects, &notes.ownable, updated.is_some());
             let insertable: &[String] = if inserted.is_some() {
                 &[]
             } else {
@@ -221,7 +223,13 @@ impl Facts {
     /// noted of the old version, it notes what the new one holds.
     ///
     /// `guarded`: a trigger that nobody vouches for may have changed the row.
-    fn update_function(&self, masked: &[&str], ownable: &[String], guarded: bool) -> String {
+    fn update_function(
+        &self,
+        masked: &[&str],
+        subjects: &[(&str, &str)],
+        ownable: &[String],
+        guarded: bool,
+    ) -> String {
         let function = self.function();
         let all: Vec<String> = masked.iter().map(|&column| column.to_owned()).collect();
         let mut body = format!(
@@ -270,13 +278,24 @@ BEGIN
             } else {
                 format!("trusted AND ({fresh}{field} = ANY (own_before))")
             };
+            // Under another subject the mask of the same value is another one: two of them tell the value.
+            let same_subject = subjects
+                .iter()
+                .filter(|(of, _)| of == column)
+                .map(|(_, subject)| {
+                    let subject = quoted(subject);
+                    format!(
+                        " AND pg_catalog.record_image_eq(ROW(NEW.{subject}), ROW(OLD.{subject}))"
+                    )
+                })
+                .collect::<String>();
             body.push_str(&format!(
                 "    IF {field} = ANY (named) THEN
         IF {assigned} THEN
             own := own || {field};
         END IF;
     ELSIF pg_catalog.record_image_eq(ROW(NEW.{name}), ROW(OLD.{name})) THEN
-        IF {field} = ANY (kept_before) THEN
+        IF {field} = ANY (kept_before){same_subject} THEN
             kept := kept || {field};
         ELSIF {field} = ANY (own_before) THEN
             own := own || {field};

@@ -79,8 +79,16 @@ pub(super) fn definition(
         .filter(|column| has_views && column.mask.is_some())
         .map(|column| column.found.name.as_str())
         .collect();
+    let subjects: Vec<(&str, &str)> = decided
+        .columns
+        .iter()
+        .filter_map(|column| match &column.decision.treatment {
+            Treatment::Mask(mask) => Some((column.found.name.as_str(), mask.subject()?)),
+            _ => None,
+        })
+        .collect();
     let notes = facts
-        .map(|facts| facts.notes(&masked, &vouches, names))
+        .map(|facts| facts.notes(&masked, &subjects, &vouches, names))
         .unwrap_or_default();
     // The same as if no seal had been there before.
     let fresh = facts
@@ -89,7 +97,7 @@ pub(super) fn definition(
                 triggers: Vec::new(),
                 ..facts.clone()
             };
-            facts.notes(&masked, &vouches, names)
+            facts.notes(&masked, &subjects, &vouches, names)
         })
         .unwrap_or_default();
     let views = if has_views {
