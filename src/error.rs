@@ -43,6 +43,7 @@ impl SqlState {
     pub const QUERY_CANCELED: Self = Self("57014");
     pub const ADMIN_SHUTDOWN: Self = Self("57P01");
     pub const IDLE_SESSION_TIMEOUT: Self = Self("57P05");
+    pub const IO_ERROR: Self = Self("58030");
     pub const INTERNAL_ERROR: Self = Self("XX000");
 }
 

@@ -7,6 +7,8 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
+use super::statement::StatementRecord;
+
 /// One thing that happened. What is not known, or does not apply, is None and is not written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Event {
@@ -22,6 +24,9 @@ pub struct Event {
     /// On which upstream.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upstream: Option<String>,
+    /// What kind of data the upstream holds: `preprod` and so on, as its configuration says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stage: Option<&'static str>,
     /// In which sandbox, by name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sandbox: Option<String>,
@@ -38,6 +43,7 @@ impl Event {
             kind,
             developer: None,
             upstream: None,
+            stage: None,
             sandbox: None,
             client: None,
         }
@@ -57,6 +63,13 @@ impl Event {
         self
     }
 
+    /// Adds what kind of data the upstream holds.
+    #[must_use]
+    pub fn stage(mut self, stage: &'static str) -> Self {
+        self.stage = Some(stage);
+        self
+    }
+
     /// Adds in which sandbox.
     #[must_use]
     pub fn sandbox(mut self, sandbox: impl Into<String>) -> Self {
@@ -69,6 +82,36 @@ impl Event {
     pub fn client(mut self, client: SocketAddr) -> Self {
         self.client = Some(client);
         self
+    }
+
+    /// About how many bytes of memory its texts take.
+    pub(super) fn size(&self) -> usize {
+        let kind = match &self.kind {
+            // The shape is shared by all executions of a text; it is counted all the same, as if it were not.
+            EventKind::Statement(record) => {
+                record.application.len()
+                    + record.shape.text.len()
+                    + record
+                        .shape
+                        .relations
+                        .iter()
+                        .map(String::len)
+                        .sum::<usize>()
+                    + record
+                        .shape
+                        .sensitive
+                        .iter()
+                        .map(String::len)
+                        .sum::<usize>()
+            }
+            EventKind::Refused { message: text, .. }
+            | EventKind::ReloadFailed { reason: text }
+            | EventKind::SealOpen { what: text }
+            | EventKind::Administered { detail: text, .. } => text.len(),
+            _ => 0,
+        };
+        let names = [&self.developer, &self.upstream, &self.sandbox];
+        kind + names.into_iter().flatten().map(String::len).sum::<usize>()
     }
 }
 
@@ -87,6 +130,8 @@ pub enum EventKind {
         /// What is wrong with it.
         reason: String,
     },
+    /// One statement of a client.
+    Statement(Box<StatementRecord>),
     /// A client logged in.
     ClientConnected,
     /// A client is gone.
@@ -123,6 +168,76 @@ pub enum EventKind {
         /// What was seen.
         status: String,
     },
+    /// An upstream's policy is another one than before.
+    PolicyChanged {
+        /// The version in force from now on; None: no policy.
+        version: Option<String>,
+    },
+    /// A budget is nearly used up, and its developer was told.
+    BudgetNear {
+        /// Which limit, by its words in the policy.
+        limit: String,
+    },
+    /// A budget is used up: what ran into it was cut or refused.
+    BudgetExceeded {
+        /// Which limit, by its words in the policy.
+        limit: String,
+    },
+    /// The ledger of budgets cannot be reached; the configured choice applies.
+    LedgerLost {
+        /// What applies meanwhile.
+        what: String,
+    },
+    /// The ledger of budgets can be reached again.
+    LedgerBack,
+    /// Somebody used a command that changes what others may do or see.
+    Administered {
+        /// The command, such as `budget grant`.
+        command: String,
+        /// What it was told; no secret.
+        detail: String,
+        /// The account of the operating system that ran it.
+        account: String,
+    },
+    /// The audit began a log.
+    LogBegun {
+        /// The log's name, made at random.
+        log: String,
+        /// The public key that its checkpoints are signed with, base64.
+        key: String,
+    },
+    /// The audit went on with a log that was there.
+    LogOpened,
+    /// Bytes at the end of the log that are no whole records, left by a power cut, were moved into a file beside it.
+    TailSetAside {
+        /// The file's name in the log's folder.
+        file: String,
+        /// How many bytes.
+        bytes: u64,
+        /// The SHA-256 of these bytes, in hex.
+        sha256: String,
+    },
+    /// Segments that are older than the retention were deleted.
+    SegmentsRemoved {
+        /// The sequence number of the last record that is gone.
+        through: u64,
+        /// Its hash, in hex: what the first record that is left is linked to.
+        hash: String,
+        /// The segments' files.
+        files: Vec<String>,
+    },
+    /// Events are missing here: they came faster than they could be written. Nobody was served meanwhile.
+    EventsLost {
+        /// How many.
+        count: u64,
+    },
+    /// Checkpoints cannot be brought to their second place; it is tried again.
+    SecondPlaceLost {
+        /// Why.
+        reason: String,
+    },
+    /// Checkpoints reach their second place again.
+    SecondPlaceBack,
 }
 
 /// Why a sandbox ended.
