@@ -24,6 +24,7 @@ use crate::error::{Refusal, SqlState};
 
 pub use event::{EndReason, Event, EventKind};
 pub use sink::{JsonLines, Nowhere, Sink};
+pub use statement::{Does, StatementRecord, StatementShape, Verdict};
 pub use writer::Writer;
 
 /// How much may wait for the writer, in units of [`UNIT`] bytes: statements, and what is reported beside them.

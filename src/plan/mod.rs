@@ -7,10 +7,12 @@
 mod cache;
 pub mod redirect;
 mod redirected;
+mod touched;
 mod truncate;
 
 pub use cache::PlanCache;
 pub use redirected::{RETURNING, Redirected};
+pub use touched::{Touched, TouchedRelation};
 
 use crate::error::{Refusal, SqlState};
 use crate::sandbox::advisory;
@@ -21,6 +23,7 @@ use crate::sql::statement::{
 use crate::sql::{classify, rewrite};
 use redirected::Redirects;
 use std::sync::Arc;
+use touched::Touches;
 
 /// What is done with one statement.
 #[derive(Debug)]
@@ -35,6 +38,7 @@ pub struct Plan {
     /// Back to the client's text, where this one was redirected.
     back: Option<Arc<Rewritten>>,
     redirects: Redirects,
+    touches: Touches,
 }
 
 /// See [`Plan`].
@@ -113,6 +117,7 @@ impl Plan {
             edits,
             back: None,
             redirects: Redirects::default(),
+            touches: Touches::default(),
         }
     }
 

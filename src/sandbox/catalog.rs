@@ -69,6 +69,11 @@ impl Catalog {
         self.lists_masked
     }
 
+    /// The version of the policy that the upstream was sealed by, if anything is masked there.
+    pub fn policy_version(&self) -> Option<std::sync::Arc<str>> {
+        self.masked.as_ref()?.policy_version()
+    }
+
     /// DDL runs.
     pub fn changes(&mut self) {
         self.stale = true;

@@ -18,6 +18,8 @@ pub struct MaskedCatalog {
     /// The role, which `"$user"` in a search path means.
     role: String,
     by_path: HashMap<String, Arc<Masked>>,
+    /// The version of the policy that the seal was made by.
+    policy: Option<Arc<str>>,
 }
 
 impl MaskedCatalog {
@@ -30,17 +32,28 @@ impl MaskedCatalog {
         role: String,
     ) -> Option<Self> {
         let relations = relations(rows, further);
+        let version = |row: &BytesMut| {
+            let is_policy = backend::column(row, 0) == Some(b"mp");
+            let version = backend::column(row, 2).filter(|_| is_policy)?;
+            Some(String::from_utf8_lossy(version).into())
+        };
         (!relations.is_empty()).then(|| Self {
             relations: Arc::new(relations),
             path,
             role,
             by_path: HashMap::new(),
+            policy: rows.iter().find_map(version),
         })
     }
 
     /// All of them.
     pub fn relations(&self) -> &Arc<MaskedRelations> {
         &self.relations
+    }
+
+    /// The version of the policy that the seal was made by.
+    pub fn policy_version(&self) -> Option<Arc<str>> {
+        self.policy.clone()
     }
 
     /// What names mean to a client; `path` is its setting `search_path`, if it has one. `shared` gives back

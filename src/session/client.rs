@@ -119,13 +119,9 @@ impl Client {
         Ok(())
     }
 
-    /// Writes what waits if it is much: this is where a slow reader slows the upstream down.
-    pub async fn flush_if_much(&mut self) -> Result<(), ClientError> {
-        if self.out.len() >= WRITE {
-            self.flush().await
-        } else {
-            Ok(())
-        }
+    /// Whether so much waits that it should be written: this is where a slow reader slows the upstream down.
+    pub fn has_much(&self) -> bool {
+        self.out.len() >= WRITE
     }
 
     /// The client is gone: what would be written is dropped.

@@ -14,7 +14,7 @@ impl Session {
     /// The Execute travelled with a Flush, never with a Sync: a server in copy mode swallows a Sync, or does
     /// not, when it fails just before.
     pub(super) async fn copy_in(&mut self) -> Result<(), Stop> {
-        self.client.flush().await?;
+        self.send().await?;
         loop {
             let Some(floor) = &mut self.floor else {
                 return Err(Stop::Ended(EndReason::UpstreamLost));

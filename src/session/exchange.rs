@@ -82,7 +82,10 @@ impl Session {
             if !self.carry_one().await? {
                 self.wait_for_upstream().await?;
             }
-            self.client.flush_if_much().await?;
+            self.hand_over().await?;
+            if self.client.has_much() {
+                self.send().await?;
+            }
         }
     }
 
@@ -113,6 +116,7 @@ impl Session {
                 return Ok(false);
             }
             self.row_remaining = header.total;
+            self.account.row(header.total);
             self.describe();
             return Ok(self.pass_row());
         }
@@ -162,7 +166,7 @@ impl Session {
                 Err(_) => {
                     // The client should see what has come so far, and somebody should look who is in the way.
                     self.lock_watch = Some(self.context.registry.watch_locks(&self.sandbox));
-                    self.client.flush().await?;
+                    self.send().await?;
                     return Ok(());
                 }
             }
@@ -237,6 +241,11 @@ impl Session {
             ) => self.held.extend_from_slice(&message),
             (Some(Expect::Execute { complete, .. }), b'C') => {
                 let complete = *complete;
+                match complete {
+                    Complete::Keep(..) => self.account.wrote(&message),
+                    Complete::Kept(..) => self.executed(None),
+                    _ => self.executed(Some(&message)),
+                }
                 if !matches!(complete, Complete::Keep(..)) {
                     self.describe();
                 }
@@ -273,6 +282,7 @@ impl Session {
                 self.queue.pop_front();
             }
             (Some(Expect::Execute { .. }), b's' | b'I') => {
+                self.executed(None);
                 self.client.out.extend_from_slice(&message);
                 self.queue.pop_front();
             }
@@ -312,6 +322,8 @@ impl Session {
                     Expect::Emit(_)
                     | Expect::EmitHeld
                     | Expect::Origin(_)
+                    | Expect::Runs(_)
+                    | Expect::Answered(_)
                     | Expect::Made(_)
                     | Expect::Advance(_)
                     | Expect::Committed
@@ -325,7 +337,13 @@ impl Session {
                     let held = self.held.split();
                     self.client.out.extend_from_slice(&held);
                 }
-                Some(Expect::Origin(origin)) => self.origin = origin,
+                Some(Expect::Origin(origin)) => {
+                    let touched = origin.as_ref().map(|origin| origin.touched.clone());
+                    self.account.runs(touched);
+                    self.origin = origin;
+                }
+                Some(Expect::Runs(touched)) => self.account.runs(Some(touched)),
+                Some(Expect::Answered(plan)) => self.answered(&plan),
                 Some(Expect::Advance(state)) => {
                     let (machine, view) = *state;
                     if view.block.is_none() && !machine.has_scope(self.id) {

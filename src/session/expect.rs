@@ -1,5 +1,6 @@
 //! What a session expects next from its upstream, in order, and what it does with it.
 
+use crate::plan::{Plan, Touched};
 use crate::sandbox::machine::Machine;
 use crate::sandbox::view::View;
 use crate::session::prepared::Origin;
@@ -62,6 +63,10 @@ pub enum Expect {
     EmitHeld,
     /// A statement of the client begins (Some) or ends: whose errors these are.
     Origin(Option<Arc<Origin>>),
+    /// The rows of this statement come, which has no origin.
+    Runs(Arc<Touched>),
+    /// A statement that the proxy answers itself was answered.
+    Answered(Arc<Plan>),
     /// An SQL PREPARE of this name has run; without that the name is free.
     Made(Bytes),
     /// This state has been reached.

@@ -59,6 +59,7 @@ impl Session {
                 .into());
             }
         };
+        self.account.plans(&plan);
         self.check_runnable(&plan)?;
         let prepared = self.prepare(&plan, encoding, &name, types).await?;
         if self.skipping {
@@ -122,7 +123,9 @@ impl Session {
             }
         };
         let makes = self.prepared_name.take();
-        let returning = self.behind(plan, redirected.as_ref(), encoding, !name.is_empty())?;
+        let touched = self.touched(asked);
+        let named = !name.is_empty();
+        let returning = self.behind(plan, redirected.as_ref(), encoding, named, &touched)?;
         let upstream = if name.is_empty() {
             Bytes::new()
         } else {
@@ -143,6 +146,7 @@ impl Session {
                 offset: 0,
                 asked: asked.clone(),
                 redirected,
+                touched,
                 behind: false,
             })),
         }))
@@ -175,6 +179,7 @@ impl Session {
     async fn bind(&mut self, name: Bytes, statement: &Bytes, tail: Bytes) -> Result<(), Stop> {
         self.bound = true;
         let mut prepared = self.find_statement(statement)?;
+        self.account.plans(&prepared.asked);
         let taken = self.portals.contains_key(&name) || self.portal_named(&name).is_some();
         if !name.is_empty() && taken {
             let name = String::from_utf8_lossy(&name);
@@ -309,11 +314,13 @@ impl Session {
     async fn execute(&mut self, name: &Bytes, max_rows: i32) -> Result<(), Stop> {
         let portal = self.find_portal(name)?;
         let plan = portal.prepared.plan.clone();
+        self.account.plans(&portal.prepared.asked);
         match &plan.action {
             Action::Empty => self.emit_bytes(EMPTY_QUERY),
             Action::Emulate | Action::Transaction(_) => {
                 self.check_place(&plan)?;
                 self.emulate(&plan, false).await?;
+                self.answers(&plan);
             }
             Action::Refuse(refusal) => return Err(refusal.clone().into()),
             Action::Forward(_) | Action::Advisory(_) | Action::NotifyCall => {
@@ -331,6 +338,12 @@ impl Session {
                     return self.execute_with_rows_behind(name, portal, max_rows).await;
                 }
                 self.push_origin(portal.prepared.origin.clone());
+                if let Some(touched) = self
+                    .cursor_touched(name)
+                    .filter(|_| portal.prepared.origin.is_none())
+                {
+                    self.queue.push_back(Expect::Runs(touched));
+                }
                 self.world()?.link.execute(&portal.upstream, max_rows);
                 self.finish_execute(&plan, false).await?;
                 if portal.upstream.is_empty() {

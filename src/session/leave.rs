@@ -140,6 +140,7 @@ impl Session {
             now_asked: false,
             row_remaining: 0,
             cut_off: false,
+            account: Default::default(),
         }
     }
 

@@ -9,6 +9,7 @@
 //! Nothing here decides what a statement is ([`crate::plan`]) or what a savepoint is for
 //! ([`crate::sandbox::machine`]).
 
+mod account;
 mod client;
 mod commit;
 mod copy;
@@ -44,6 +45,7 @@ use crate::sandbox::world::{Sandbox, World};
 use crate::upstream::link::LinkError;
 use crate::wire::backend;
 use crate::wire::frontend::Frontend;
+use account::Account;
 use bytes::{Bytes, BytesMut};
 use expect::{Expect, Expects};
 use prepared::{Origin, Portal, Prepared};
@@ -146,6 +148,7 @@ struct Session {
     row_remaining: usize,
     /// The client was left in the middle of a row; its connection must end.
     cut_off: bool,
+    account: Account,
 }
 
 impl Session {
@@ -153,7 +156,7 @@ impl Session {
     async fn run(&mut self) -> Result<(), ClientError> {
         loop {
             self.deliver_mail();
-            self.client.flush().await?;
+            self.send().await?;
             let first = self.next_message().await?;
             let batch = self.collect(first)?;
             self.batch(batch).await?;
@@ -176,7 +179,7 @@ impl Session {
                 }
             }
             self.deliver_mail();
-            self.client.flush().await?;
+            self.send().await?;
         }
     }
 
@@ -217,6 +220,7 @@ impl Session {
         };
         self.asking.at_once =
             matches!(batch.back(), Some(Frontend::Sync)) && !batch.iter().any(executes);
+        self.account.batch_begins();
         self.pending = batch;
         while let Some(message) = self.pending.pop_front() {
             let ends = matches!(
@@ -371,8 +375,7 @@ impl Session {
         if let Some(block) = self.view.block_mut() {
             block.failed = true;
         }
-        self.context
-            .refused(&self.login, &self.sandbox.key, &refusal);
+        self.refused(&refusal);
         self.client.tell(&refusal);
         self.skipping = !ends;
         if ends {

@@ -1,6 +1,6 @@
 //! Prepared statements and portals as the client names them, and under which names the upstream has them.
 
-use crate::plan::{Plan, Redirected, Sendable};
+use crate::plan::{Plan, Redirected, Sendable, Touched};
 use crate::upstream::text::ClientText;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -70,6 +70,8 @@ pub struct Origin {
     pub asked: Arc<Plan>,
     /// What it was redirected to, if it was.
     pub redirected: Option<Arc<Redirected>>,
+    /// What it touches.
+    pub touched: Arc<Touched>,
     /// This is the statement behind it: no place in it is one in the client's text.
     pub behind: bool,
 }

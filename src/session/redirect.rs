@@ -40,7 +40,7 @@ impl Session {
     }
 
     /// What names mean to this client now.
-    fn meaning(&mut self) -> Result<Option<Arc<Masked>>, Stop> {
+    pub(super) fn meaning(&mut self) -> Result<Option<Arc<Masked>>, Stop> {
         let path = self
             .plan_view()
             .settings

@@ -5,7 +5,7 @@
 use super::expect::{Complete, Expect, Part, Rows};
 use super::prepared::{Origin, Portal, Prepared, Source, TextEncoding, next_id};
 use super::{Session, Stop};
-use crate::plan::{Action, Forward, Plan, RETURNING, Redirected};
+use crate::plan::{Action, Forward, Plan, RETURNING, Redirected, Touched};
 use crate::sql::statement::Kind;
 use crate::upstream::command::Command;
 use crate::upstream::text::ClientText;
@@ -24,6 +24,7 @@ impl Session {
         redirected: Option<&Arc<Redirected>>,
         encoding: TextEncoding,
         named: bool,
+        touched: &Arc<Touched>,
     ) -> Result<Option<Arc<Prepared>>, Stop> {
         if let Kind::Execute { name } = &plan.statement.kind {
             let target = self.statements.get(name.value.as_bytes());
@@ -64,6 +65,7 @@ impl Session {
                 offset: 0,
                 asked: behind.clone(),
                 redirected: Some(redirected.clone()),
+                touched: touched.clone(),
                 behind: true,
             })),
         })))

@@ -62,6 +62,7 @@ impl Session {
             .get(..piece.start)
             .map_or(0, |before| before.chars().count());
         let plan = self.context.plans.plan(own);
+        self.account.plans(&plan);
         let shifted = |refusal: Refusal| match refusal.position {
             Some(position) => refusal.position(position + offset),
             None => refusal,
@@ -78,6 +79,7 @@ impl Session {
             Action::Emulate | Action::Transaction(_) => {
                 self.check_place(&plan)?;
                 self.emulate(&plan, true).await?;
+                self.answers(&plan);
             }
             Action::Forward(_) | Action::Advisory(_) | Action::NotifyCall => {
                 self.check_place(&plan)?;
@@ -109,9 +111,11 @@ impl Session {
         let sent = encoding
             .client_text(sendable.text())
             .ok_or_else(not_sendable)?;
-        let behind = self.behind(plan, redirected.as_ref(), encoding, false)?;
+        let touched = self.touched(asked);
+        let behind = self.behind(plan, redirected.as_ref(), encoding, false, &touched)?;
         let origin = Arc::new(Origin {
             sendable,
+            touched,
             offset,
             asked: asked.clone(),
             redirected: redirected.clone(),

@@ -385,8 +385,7 @@ impl Session {
         if self.skipping {
             return Ok(());
         }
-        self.context
-            .refused(&self.login, &self.sandbox.key, &refusal);
+        self.refused(&refusal);
         self.client.tell(&refusal);
         self.skipping = true;
         // A block of this client may have work upstream while the floor is not held.

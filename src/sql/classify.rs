@@ -13,7 +13,6 @@ use super::{functions, settings, transaction, utility};
 
 /// Classifies one statement, as [`super::split::split`] cuts them (a trailing `;` does no harm).
 ///
-/// `Facts::reads` stays None: [`super::relations::reads`] parses, and is asked for only when somebody needs it.
 /// The inner statement of a PREPARE is classified as its body's own text, its spans count from the body's start.
 pub fn classify(text: &str) -> Statement {
     let tokens = lexer::significant(text);

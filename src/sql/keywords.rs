@@ -1,7 +1,7 @@
 //! Which words Postgres accepts as a name: the categories of `pg_get_keywords()` (Postgres 15).
 
 /// A word that cannot name a table, a column or a cursor without quotes (`R` and `T` in `pg_get_keywords()`).
-pub(super) fn is_not_a_name(word: &str) -> bool {
+pub(crate) fn is_not_a_name(word: &str) -> bool {
     is_reserved(word) || (word.len() <= 16 && listed(TYPE_OR_FUNCTION_NAME, word))
 }
 

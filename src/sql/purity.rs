@@ -12,7 +12,7 @@ use super::value;
 /// What the walk found.
 #[derive(Debug, Default)]
 pub(super) struct Survey {
-    /// The facts, save `optimizable` and `reads`; `embedded_advisory` names any advisory-lock call.
+    /// The facts, save `optimizable`; `embedded_advisory` names any advisory-lock call.
     pub(super) facts: Facts,
     /// Something may have an effect: an unknown function, a row lock, a word of DML.
     pub(super) effect: bool,

@@ -316,6 +316,4 @@ pub struct Facts {
     pub forbidden_function: Option<Name>,
     /// The relations that the statement itself writes (INSERT, UPDATE, DELETE, MERGE, COPY FROM).
     pub writes: Vec<RelationName>,
-    /// Relations the statement reads, as far as `sqlparser` can tell; None: it could not be parsed.
-    pub reads: Option<Vec<RelationName>>,
 }

@@ -4,6 +4,7 @@
 -- mk: relation, a column of its key; in the key's order
 -- mc: relation, column, number, number in the view, is it clear, treatment, because, can GROUP BY not compare it, is it
 --     generated; in the table's order
+-- mp: 0, version of the policy
 -- mn: schema and name of another relation that has the name of a masked one
 SELECT 'mr', m.relation::text, m.schema::text, m.name::text, m.view, m.view_oid::text, m.rows, m.rows_oid::text,
        NULL, NULL
@@ -18,6 +19,8 @@ UNION ALL
  FROM devinprod.masked_column m
       LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = m.relation AND a.attnum = m.number
  ORDER BY m.relation, m.number)
+UNION ALL
+SELECT 'mp', '0', p.version, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM devinprod.policy p
 UNION ALL
 SELECT 'mn', CASE WHEN c.relnamespace = pg_catalog.pg_my_temp_schema() THEN 'pg_temp' ELSE n.nspname::text END,
        c.relname::text, NULL, NULL, NULL, NULL, NULL, NULL, NULL

@@ -29,6 +29,7 @@ mod own_cells_kit;
 mod own_cells_returning;
 mod policy_cases;
 mod policy_check;
+mod recorded;
 mod redirect_sql;
 mod redirect_upsert;
 mod seal_attacks;

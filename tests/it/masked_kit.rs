@@ -127,9 +127,10 @@ CREATE TABLE devinprod.masked_relation (relation oid PRIMARY KEY, schema name NO
     view_oid oid, rows text, rows_oid oid, key name[] NOT NULL);
 CREATE TABLE devinprod.masked_column (relation oid, number int2, name name, view_number int2, clear boolean,
     treatment text, because text, ungroupable boolean);
+CREATE TABLE devinprod.policy AS SELECT 'test'::text AS version;
 CREATE SCHEMA devinprod_masked;
 CREATE SCHEMA devinprod_rows;
-GRANT SELECT ON devinprod.masked_relation, devinprod.masked_column TO PUBLIC;
+GRANT SELECT ON devinprod.policy, devinprod.masked_relation, devinprod.masked_column TO PUBLIC;
 GRANT USAGE ON SCHEMA devinprod_masked, devinprod_rows TO PUBLIC;
 CREATE TABLE devinprod.remembered (n bigserial, token text, relation oid, version tid);
 CREATE FUNCTION devinprod.remember(token text, relation oid, version tid) RETURNS void LANGUAGE sql SECURITY DEFINER

@@ -1,0 +1,264 @@
+//! What a session says of its statements to the record: each execution is counted while its answers pass, and
+//! becomes one [`StatementRecord`] before the client sees the end of its answer.
+
+use super::expect::Expect;
+use super::{ClientError, Session};
+use crate::audit::{Event, EventKind, StatementRecord, Verdict};
+use crate::error::Refusal;
+use crate::plan::{Plan, Touched};
+use crate::sql::statement::Kind;
+use crate::wire::frame::HEADER;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What is counted of the statement that runs, and what waits to be recorded.
+#[derive(Debug)]
+pub(super) struct Account {
+    /// The statement whose answers come.
+    running: Option<Arc<Touched>>,
+    rows: u64,
+    bytes: u64,
+    written: u64,
+    since: Instant,
+    /// The statement that is being planned: whose refusal it is.
+    planning: Option<Arc<Plan>>,
+    /// What cursors read, by the client's names.
+    cursors: HashMap<String, Arc<Touched>>,
+    made: Vec<Event>,
+    unsettled: bool,
+}
+
+impl Default for Account {
+    fn default() -> Self {
+        Self {
+            running: None,
+            rows: 0,
+            bytes: 0,
+            written: 0,
+            since: Instant::now(),
+            planning: None,
+            cursors: HashMap::new(),
+            made: Vec::new(),
+            unsettled: false,
+        }
+    }
+}
+
+impl Account {
+    /// A batch of the client's arrived.
+    pub(super) fn batch_begins(&mut self) {
+        self.since = Instant::now();
+        self.planning = None;
+    }
+
+    /// This statement is planned next.
+    pub(super) fn plans(&mut self, plan: &Arc<Plan>) {
+        self.planning = Some(plan.clone());
+    }
+
+    /// The answers that come next are of this statement, or of none.
+    pub(super) fn runs(&mut self, touched: Option<Arc<Touched>>) {
+        self.running = touched;
+    }
+
+    /// A row begins to pass to the client; `bytes` with the message's header.
+    pub(super) fn row(&mut self, bytes: usize) {
+        self.rows += 1;
+        self.bytes += bytes as u64;
+    }
+
+    /// A statement wrote as many rows as its CommandComplete says; that of another one is the client's.
+    pub(super) fn wrote(&mut self, complete: &[u8]) {
+        self.written = rows_written(complete);
+    }
+}
+
+impl Session {
+    /// What a statement touches for this client; a FETCH what its cursor reads, an EXECUTE what it executes.
+    pub(super) fn touched(&mut self, plan: &Plan) -> Arc<Touched> {
+        let masked = match &self.floor {
+            Some(_) => self.meaning().ok().flatten(),
+            None => None,
+        };
+        let own = plan.touched(masked.as_ref());
+        let through = match &plan.statement.kind {
+            Kind::Execute { name } => self
+                .statements
+                .get(name.value.as_bytes())
+                .and_then(|target| target.origin.as_ref())
+                .map(|origin| origin.touched.clone()),
+            Kind::Fetch { name, .. } => self.account.cursors.get(&name.value).cloned(),
+            _ => None,
+        };
+        match through {
+            Some(target) => Arc::new(own.through(&target)),
+            None => own,
+        }
+    }
+
+    /// What a cursor reads that DECLARE made, for a portal of its name.
+    pub(super) fn cursor_touched(&self, name: &[u8]) -> Option<Arc<Touched>> {
+        let name = std::str::from_utf8(name).ok()?;
+        self.account.cursors.get(name).cloned()
+    }
+
+    /// DECLARE made a cursor.
+    pub(super) fn declared(&mut self, name: &str, plan: &Plan) {
+        let touched = self.touched(plan);
+        self.account.cursors.insert(name.to_owned(), touched);
+    }
+
+    /// An Execute of the client's ended well; `complete` is what the upstream said of it, if it said that here.
+    pub(super) fn executed(&mut self, complete: Option<&[u8]>) {
+        if let Some(complete) = complete {
+            self.account.wrote(complete);
+        }
+        if let Some(touched) = self.account.running.clone() {
+            self.record(&touched, Verdict::Done);
+        }
+    }
+
+    /// The upstream answered a statement of the client's with an error.
+    pub(super) fn failed(&mut self, sqlstate: String) {
+        let ending = self.queue.iter().find_map(|expect| match expect {
+            Expect::Answered(plan) => Some(plan.clone()),
+            _ => None,
+        });
+        let touched = match self.account.running.take() {
+            Some(touched) => touched,
+            // What the end of a transaction found out.
+            None => match ending {
+                Some(plan) => plan.touched(None),
+                None => return,
+            },
+        };
+        self.record(&touched, Verdict::Failed { sqlstate });
+    }
+
+    /// The proxy has left the answer of a statement of its own: it is recorded in its turn.
+    pub(super) fn answers(&mut self, plan: &Arc<Plan>) {
+        if self.queue.is_empty() {
+            self.answered(plan);
+        } else {
+            self.queue.push_back(Expect::Answered(plan.clone()));
+        }
+    }
+
+    /// A statement that the proxy answers itself was answered.
+    pub(super) fn answered(&mut self, plan: &Plan) {
+        self.record(&plan.touched(None), Verdict::Done);
+    }
+
+    /// The proxy refused the statement that was being planned, if there is one.
+    pub(super) fn refused(&mut self, refusal: &Refusal) {
+        self.context
+            .refused(&self.login, &self.sandbox.key, refusal);
+        if let Some(plan) = self.account.planning.take() {
+            let touched = self.touched(&plan);
+            let sqlstate = refusal.sqlstate.0.to_owned();
+            self.record(&touched, Verdict::Refused { sqlstate });
+        }
+    }
+
+    fn record(&mut self, touched: &Touched, verdict: Verdict) {
+        let policy = match self.floor.as_mut().map(|floor| floor.world()) {
+            Some(Ok(world)) => world.catalog.policy_version(),
+            _ => None,
+        };
+        let account = &mut self.account;
+        let now = Instant::now();
+        let record = StatementRecord {
+            application: self.login.application().to_owned(),
+            shape: touched.shape.clone(),
+            rows: std::mem::take(&mut account.rows),
+            bytes: std::mem::take(&mut account.bytes),
+            rows_written: std::mem::take(&mut account.written),
+            duration: now.duration_since(account.since),
+            verdict,
+            policy,
+        };
+        account.since = now;
+        account.made.push(
+            Event::now(EventKind::Statement(Box::new(record)))
+                .developer(&self.login.developer)
+                .upstream(&self.login.upstream)
+                .sandbox(&self.sandbox.key.name)
+                .client(self.login.address),
+        );
+    }
+
+    /// Hands what was recorded to the log.
+    pub(super) async fn hand_over(&mut self) -> Result<(), ClientError> {
+        for event in std::mem::take(&mut self.account.made) {
+            self.account.unsettled = true;
+            let recorded = self.context.events.record(event).await;
+            self.on_record(recorded)?;
+        }
+        Ok(())
+    }
+
+    /// What is not on record is not answered: the client gets the reason instead, and is let go.
+    fn on_record(&mut self, recorded: Result<(), Refusal>) -> Result<(), ClientError> {
+        recorded.map_err(|refusal| {
+            self.client.out.clear();
+            self.cut_off |= self.row_remaining > 0;
+            if self.cut_off {
+                ClientError::Gone
+            } else {
+                ClientError::Protocol(refusal)
+            }
+        })
+    }
+
+    /// Writes what waits for the client. No end of an answer goes out before it is on record.
+    pub(super) async fn send(&mut self) -> Result<(), ClientError> {
+        self.hand_over().await?;
+        if std::mem::take(&mut self.account.unsettled) {
+            let settled = self.context.events.settled().await;
+            self.on_record(settled)?;
+        }
+        self.client.flush().await
+    }
+}
+
+/// The number at the end of a CommandComplete of INSERT, UPDATE, DELETE, MERGE or COPY FROM; 0 for any other.
+/// COPY TO has the same tag as COPY FROM, but sends rows.
+fn rows_written(complete: &[u8]) -> u64 {
+    let tag = complete
+        .get(HEADER..)
+        .and_then(|body| body.split(|byte| *byte == 0).next())
+        .and_then(|tag| std::str::from_utf8(tag).ok())
+        .unwrap_or_default();
+    match tag.split_once(' ') {
+        Some(("INSERT" | "UPDATE" | "DELETE" | "MERGE" | "COPY", rest)) => rest
+            .rsplit(' ')
+            .next()
+            .and_then(|n| n.parse().ok())
+            .unwrap_or(0),
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::backend;
+    use bytes::BytesMut;
+
+    #[test]
+    fn tags_say_how_much_was_written() {
+        for (tag, rows) in [
+            ("INSERT 0 12", 12),
+            ("UPDATE 3", 3),
+            ("COPY 7", 7),
+            ("SELECT 9", 0),
+            ("BEGIN", 0),
+            ("", 0),
+        ] {
+            let mut message = BytesMut::new();
+            backend::command_complete(&mut message, tag);
+            assert_eq!(rows_written(&message), rows, "{tag}");
+        }
+    }
+}
