@@ -12,7 +12,7 @@ use crate::wire::options::split_options;
 use crate::wire::startup::{
     self, ClientStream, Limits, Negotiated, Startup, StartupError, negotiate,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
@@ -88,6 +88,9 @@ async fn log_in(
             return;
         }
     }
+    if let Err(refusal) = shared.context.events.health() {
+        return refuse(&shared, &mut stream, peer, &developer, refusal).await;
+    }
     if startup.database == console::DATABASE {
         let visitor = Visitor {
             developer,
@@ -103,7 +106,12 @@ async fn log_in(
         Ok(upstream) => upstream.clone(),
         Err(refusal) => return refuse(&shared, &mut stream, peer, &developer, refusal).await,
     };
-    let login = match login(&developer, sandbox, &upstream, &startup, peer) {
+    let groups = config
+        .developers
+        .get(&developer)
+        .map(|developer| developer.groups.clone())
+        .unwrap_or_default();
+    let login = match login(&developer, sandbox, groups, &upstream, &startup, peer) {
         Ok(login) => login,
         Err(refusal) => return refuse(&shared, &mut stream, peer, &developer, refusal).await,
     };
@@ -129,6 +137,7 @@ async fn refuse(
 fn login(
     developer: &str,
     sandbox: Option<String>,
+    groups: BTreeSet<String>,
     upstream: &Upstream,
     startup: &Startup,
     peer: SocketAddr,
@@ -178,7 +187,9 @@ fn login(
     }
     Ok(Login {
         developer: developer.to_owned(),
+        groups,
         upstream: upstream.name.clone(),
+        stage: upstream.stage,
         sandbox: if private {
             None
         } else {
@@ -219,7 +230,10 @@ async fn serve(
     let process = login.process;
     if upstream.isolation == Isolation::None {
         let registered = |target| register(&shared, process, Vec::new(), target);
+        let context = &shared.context;
+        context.client_event(&login, EventKind::ClientConnected);
         passthrough::serve(stream, &upstream, &startup, &login, registered).await;
+        context.client_event(&login, EventKind::ClientDisconnected);
     } else {
         let secret: [u8; 4] = rand::random();
         let cancelled = Arc::new(Notify::new());

@@ -103,9 +103,12 @@ impl Session {
         self.account.cursors.get(name).cloned()
     }
 
-    /// DECLARE made a cursor.
-    pub(super) fn declared(&mut self, name: &str, plan: &Plan) {
-        let touched = self.touched(plan);
+    /// The statement that is planned makes a cursor.
+    pub(super) fn declares(&mut self, name: &str) {
+        let Some(plan) = self.account.planning.clone() else {
+            return;
+        };
+        let touched = self.touched(&plan);
         self.account.cursors.insert(name.to_owned(), touched);
     }
 
@@ -180,11 +183,9 @@ impl Session {
         };
         account.since = now;
         account.made.push(
-            Event::now(EventKind::Statement(Box::new(record)))
-                .developer(&self.login.developer)
-                .upstream(&self.login.upstream)
-                .sandbox(&self.sandbox.key.name)
-                .client(self.login.address),
+            self.login
+                .event(EventKind::Statement(Box::new(record)))
+                .sandbox(&self.sandbox.key.name),
         );
     }
 

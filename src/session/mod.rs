@@ -20,6 +20,7 @@ mod expect;
 mod extended;
 mod leave;
 mod masked_errors;
+mod own;
 mod prepared;
 mod redirect;
 mod reported;
@@ -220,6 +221,10 @@ impl Session {
         };
         self.asking.at_once =
             matches!(batch.back(), Some(Frontend::Sync)) && !batch.iter().any(executes);
+        self.context
+            .events
+            .health()
+            .map_err(ClientError::Protocol)?;
         self.account.batch_begins();
         self.pending = batch;
         while let Some(message) = self.pending.pop_front() {

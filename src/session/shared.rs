@@ -5,7 +5,8 @@ use crate::error::{Refusal, SqlState};
 use crate::plan::PlanCache;
 use crate::sandbox::data::Key;
 use crate::sandbox::registry::Registry;
-use std::collections::BTreeMap;
+use crate::sandbox::settings::Stage;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,8 +16,12 @@ use std::time::Duration;
 pub struct Login {
     /// The developer.
     pub developer: String,
+    /// The developer's groups, without their `@`.
+    pub groups: BTreeSet<String>,
     /// The upstream's name in the configuration.
     pub upstream: String,
+    /// What kind of data the upstream holds.
+    pub stage: Stage,
     /// The sandbox's name; None for one of its own (`devinprod.isolation=connection`).
     pub sandbox: Option<String>,
     /// Settings of the startup message, lower-case names, `options` included.
@@ -28,6 +33,15 @@ pub struct Login {
 }
 
 impl Login {
+    /// Something that this client did, or that was done to it.
+    pub fn event(&self, kind: EventKind) -> Event {
+        Event::now(kind)
+            .developer(&self.developer)
+            .upstream(&self.upstream)
+            .stage(self.stage.as_str())
+            .client(self.address)
+    }
+
     /// `application_name`, if it was given.
     pub fn application(&self) -> &str {
         self.settings
@@ -71,22 +85,11 @@ impl Context {
 
     /// Records that a client came or went.
     pub fn client_event(&self, login: &Login, kind: EventKind) {
-        self.events.report(
-            Event::now(kind)
-                .developer(&login.developer)
-                .upstream(&login.upstream)
-                .client(login.address),
-        );
+        self.events.report(login.event(kind));
     }
 
     fn report(&self, login: &Login, key: &Key, kind: EventKind) {
-        self.events.report(
-            Event::now(kind)
-                .developer(&login.developer)
-                .upstream(&login.upstream)
-                .sandbox(&key.name)
-                .client(login.address),
-        );
+        self.events.report(login.event(kind).sandbox(&key.name));
     }
 }
 

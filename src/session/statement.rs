@@ -148,7 +148,7 @@ impl Session {
                 Arc::make_mut(&mut view.on_commit).insert(identifier(&name.name), *on_commit);
             }
             Kind::Declare { name, hold } => {
-                self.declared(&name.value, plan);
+                self.declares(&name.value);
                 if let Some((machine, _)) = &mut self.planned {
                     machine.opened();
                 }
