@@ -70,7 +70,12 @@ impl Account {
 
     /// A statement wrote as many rows as its CommandComplete says; that of another one is the client's.
     pub(super) fn wrote(&mut self, complete: &[u8]) {
-        self.written = rows_written(complete);
+        // COPY TO has the tag of COPY FROM, but sends rows.
+        let sent = complete
+            .get(HEADER..)
+            .is_some_and(|tag| tag.starts_with(b"COPY"))
+            && self.rows > 0;
+        self.written = if sent { 0 } else { rows_written(complete) };
     }
 }
 
@@ -223,8 +228,7 @@ impl Session {
     }
 }
 
-/// The number at the end of a CommandComplete of INSERT, UPDATE, DELETE, MERGE or COPY FROM; 0 for any other.
-/// COPY TO has the same tag as COPY FROM, but sends rows.
+/// The number at the end of a CommandComplete of INSERT, UPDATE, DELETE, MERGE or COPY; 0 for any other.
 fn rows_written(complete: &[u8]) -> u64 {
     let tag = complete
         .get(HEADER..)
