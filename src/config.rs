@@ -12,7 +12,6 @@ mod check;
 pub mod developers;
 mod raw;
 pub mod reload;
-mod units;
 
 #[cfg(test)]
 mod tests;

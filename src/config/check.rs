@@ -13,9 +13,9 @@ use toml::Spanned;
 
 use super::developers::{DevelopersFile, check_name};
 use super::raw::{RawConfig, RawDeveloper, RawLimits, RawListen, RawTls};
-use super::units::{Size, Span};
 use super::{Config, Developer, EventsTo, Limits, Listen, Loaded};
 use crate::report::toml_file::beside;
+use crate::report::units::{Size, Span};
 use crate::report::{Problem, Report};
 use crate::sandbox::settings::SandboxSettings;
 use crate::wire::tls::{ServerTls, TlsError};

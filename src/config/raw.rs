@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::units::{Size, Span};
+use crate::report::units::{Size, Span};
 use crate::sandbox::settings::{Overlap, Stage};
 
 /// The whole file.

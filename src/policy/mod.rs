@@ -16,6 +16,7 @@ mod masks;
 mod pattern;
 mod raw;
 mod schema;
+mod stage;
 pub mod suggest;
 
 #[cfg(test)]
@@ -33,6 +34,7 @@ use pattern::Pattern;
 pub use against::Comparison;
 pub use date::Moment;
 pub use schema::json_schema;
+pub use stage::Stage;
 
 /// What a developer gets of a column.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,6 +4,7 @@
 //! password in every URL, are printed as asterisks.
 
 pub mod toml_file;
+pub mod units;
 
 use std::fmt;
 use std::ops::Range;
