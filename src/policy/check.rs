@@ -1,5 +1,6 @@
 //! From files as they are written to the checked policy.
 
+mod budget;
 mod who;
 
 use std::collections::BTreeMap;
@@ -431,6 +432,7 @@ fn empty(files: &[Source]) -> Policy {
         allowed: Vec::new(),
         allowed_at: Vec::new(),
         cases: Vec::new(),
+        budgets: Vec::new(),
     }
 }
 

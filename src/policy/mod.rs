@@ -9,6 +9,7 @@
 //! nothing that says anything. A `*` that opens a table yields to classes.
 
 mod against;
+mod budget;
 mod check;
 mod date;
 pub mod live;
@@ -32,6 +33,7 @@ use crate::synth::Mask;
 use pattern::Pattern;
 
 pub use against::Comparison;
+pub use budget::{Amount, Bound, Budget, Measure, Rate, Scope};
 pub use date::Moment;
 pub use schema::json_schema;
 pub use stage::Stage;
@@ -93,6 +95,7 @@ pub struct Policy {
     allowed: Vec<String>,
     allowed_at: Vec<Origin>,
     cases: Vec<Case>,
+    budgets: Vec<Budget>,
 }
 
 /// A file of a policy.
@@ -413,6 +416,17 @@ impl Policy {
     /// The cases, in the order of the files.
     pub fn cases(&self) -> &[Case] {
         &self.cases
+    }
+
+    /// The budgets, in the order of the files; what holds besides them, [`Budget::defaults`] says.
+    pub fn budgets(&self) -> &[Budget] {
+        &self.budgets
+    }
+
+    /// Does the column's name fit the class, whatever else decides about the column?
+    pub fn in_class(&self, class: &str, schema: &str, relation: &str, column: &str) -> bool {
+        let mut classes = self.classes.iter();
+        classes.any(|one| one.name == class && one.matches(schema, relation, column))
     }
 
     /// What decides about a column.

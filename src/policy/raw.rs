@@ -6,6 +6,8 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use toml::{Spanned, Value};
 
+use crate::report::units::Span;
+
 /// A name that stands before what is said of it, with its place.
 type Named<T> = BTreeMap<Spanned<String>, T>;
 
@@ -30,6 +32,8 @@ pub(super) struct RawPolicy {
     pub allow_function: Vec<RawFunction>,
     #[serde(default)]
     pub case: Vec<Spanned<RawCase>>,
+    #[serde(default)]
+    pub budget: Vec<Spanned<RawBudget>>,
 }
 
 /// `[class.email]`
@@ -91,6 +95,26 @@ pub(super) struct RawCase {
     #[serde(default)]
     pub given: Vec<String>,
     pub expect: Spanned<RawExpect>,
+}
+
+/// `[[budget]]`. An amount is a whole number or `"unlimited"`; of bytes also a size.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawBudget {
+    pub who: Spanned<Vec<Spanned<String>>>,
+    pub together: Option<Spanned<bool>>,
+    pub table: Option<Spanned<String>>,
+    pub class: Option<Spanned<String>>,
+    pub sensitive: Option<Spanned<bool>>,
+    pub per: Option<Spanned<Span>>,
+    pub rows: Option<Spanned<Value>>,
+    pub bytes: Option<Spanned<Value>>,
+    pub statements: Option<Spanned<Value>>,
+    pub failed_guesses: Option<Spanned<Value>>,
+    pub rows_per_statement: Option<Spanned<Value>>,
+    pub concurrent: Option<Spanned<Value>>,
+    pub statements_per_second: Option<Spanned<Value>>,
+    pub burst: Option<Spanned<Value>>,
 }
 
 /// `expect = "masked"`, or a word for each column that comes back.

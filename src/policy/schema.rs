@@ -110,7 +110,43 @@ fn properties() -> Value {
             "A query, who asks, and what must come back; `devinprod policy test` runs it.",
             &["name", "query", "expect"],
             case()
+        ),
+        "budget": list(
+            "How much somebody may read. For the same thing counted, lines that name a developer go before those that name a group, those before `*`, and those before the stage's default; of each kind, all hold.",
+            &["who"],
+            budget()
         )
+    })
+}
+
+fn budget() -> Value {
+    let amount = |about: &str| {
+        json!({
+            "anyOf": [{ "type": "integer", "minimum": 0 }, { "const": "unlimited" }],
+            "description": about
+        })
+    };
+    json!({
+        "who": texts("Developers, groups with an @ before their name, or * for everybody: each by themselves."),
+        "together": { "type": "boolean", "description": "All of one group, or of `*`, share it." },
+        "table": { "type": "string", "description": "Only what touches this relation: schema.table." },
+        "class": { "type": "string", "description": "Only what reads a column of this class." },
+        "sensitive": { "const": true, "description": "Only what touches a relation with columns that are not clear." },
+        "per": { "type": "string", "pattern": "^[0-9]+ *(ms|s|min|h|d)$", "description": "The window of time; windows begin at full multiples of it, in UTC." },
+        "rows": amount("Rows that a client is sent, per window."),
+        "bytes": {
+            "anyOf": [
+                { "type": "integer", "minimum": 0 },
+                { "type": "string", "pattern": "^([0-9]+ *(B|kB|MB|GB)|unlimited)$" }
+            ],
+            "description": "Bytes of those rows, per window."
+        },
+        "statements": amount("Statements per window."),
+        "failed_guesses": amount("Unique violations and denied permissions on columns that are not clear, per window."),
+        "rows_per_statement": amount("Rows of one statement."),
+        "concurrent": amount("Statements at the same time."),
+        "statements_per_second": amount("Statements per second; faster ones are held up."),
+        "burst": { "type": "integer", "minimum": 1, "description": "How many statements may come at once; without, as many as come in a second." }
     })
 }
 
@@ -216,7 +252,7 @@ mod tests {
     use serde::de::DeserializeOwned;
 
     use super::super::raw::{
-        RawCase, RawClass, RawException, RawFunction, RawPolicy, RawSchema, RawVouch,
+        RawBudget, RawCase, RawClass, RawException, RawFunction, RawPolicy, RawSchema, RawVouch,
     };
     use super::*;
 
@@ -263,5 +299,6 @@ mod tests {
         check::<RawVouch>(&schema, "/properties/vouch/items");
         check::<RawFunction>(&schema, "/properties/allow_function/items");
         check::<RawCase>(&schema, "/properties/case/items");
+        check::<RawBudget>(&schema, "/properties/budget/items");
     }
 }

@@ -381,3 +381,154 @@ fn vouches_functions_and_cases() {
         check_refused(&[&text.replacen(before, after, 1)], &[expected]);
     }
 }
+
+#[test]
+fn a_budget_is_one_limit_each() {
+    let policy = policy(
+        "[class.card]\nnames = [\"card*\"]\nas = \"deny\"\n\
+         [[budget]]\nwho = [\"dev1\", \"@support\"]\ntable = \"public.customers\"\nper = \"90min\"\n\
+         rows = 0\nbytes = \"64MB\"\nrows_per_statement = \"unlimited\"\n\
+         [[budget]]\nwho = [\"*\"]\ntogether = true\nclass = \"card\"\nsensitive = true\nstatements_per_second = 5\nburst = 50\n",
+    );
+    let customers = Scope {
+        table: Some(("public".to_owned(), "customers".to_owned())),
+        ..Scope::default()
+    };
+    let per = std::time::Duration::from_secs(5_400);
+    let rate = Rate {
+        per_second: 5.try_into().unwrap(),
+        burst: 50.try_into().unwrap(),
+    };
+    let there: Vec<_> = policy
+        .budgets()
+        .iter()
+        .map(|b| (b.bound, b.scope.clone(), b.together))
+        .collect();
+    let card = Scope {
+        table: None,
+        class: Some("card".to_owned()),
+        sensitive: true,
+    };
+    assert_eq!(
+        there,
+        [
+            (
+                Bound::Window(Measure::Rows, per, Amount::AtMost(0)),
+                customers.clone(),
+                false
+            ),
+            (
+                Bound::Window(Measure::Bytes, per, Amount::AtMost(64 << 20)),
+                customers.clone(),
+                false
+            ),
+            (Bound::RowsPerStatement(Amount::Unlimited), customers, false),
+            (Bound::Rate(Some(rate)), card, true),
+        ]
+    );
+    assert!(policy.in_class("card", "public", "payments", "card_number"));
+    assert!(!policy.in_class("card", "public", "payments", "id"));
+    assert!(!policy.in_class("cards", "public", "payments", "card_number"));
+}
+
+#[test]
+fn a_wrong_budget_is_refused_with_its_line() {
+    for (lines, expected) in [
+        ("who = [\"*\"]", "1.toml:1:1: this budget limits nothing"),
+        (
+            "who = []\nconcurrent = 1",
+            "1.toml:2:7: a budget is for somebody",
+        ),
+        (
+            "who = [\"*x\"]\nconcurrent = 1",
+            "neither a developer nor a group",
+        ),
+        (
+            "who = [\"*\"]\nrows = 5",
+            "1.toml:3:8: `rows` needs a window of time",
+        ),
+        (
+            "who = [\"*\"]\nper = \"1h\"\nconcurrent = 2",
+            "nothing here is counted per window",
+        ),
+        (
+            "who = [\"*\"]\nper = \"0s\"\nrows = 2",
+            "between 1s and 366d",
+        ),
+        (
+            "who = [\"*\"]\nper = \"soon\"\nrows = 2",
+            "`soon` is not a duration",
+        ),
+        (
+            "who = [\"*\"]\nper = \"1h\"\nrows = -1",
+            "1.toml:4:8: this is no amount",
+        ),
+        (
+            "who = [\"*\"]\nper = \"1h\"\nrows = \"9MB\"",
+            "\"unlimited\"",
+        ),
+        (
+            "who = [\"*\"]\nper = \"1h\"\nbytes = \"9 mb\"",
+            "a size such as",
+        ),
+        (
+            "who = [\"*\"]\nburst = 3\nconcurrent = 1",
+            "`burst` belongs to",
+        ),
+        (
+            "who = [\"*\"]\nstatements_per_second = 0",
+            "between 1 and 4294967295",
+        ),
+        (
+            "who = [\"*\"]\nclass = \"crad\"\nconcurrent = 1",
+            "there is no class `crad`\n",
+        ),
+        (
+            "who = [\"*\"]\ntable = \"customers\"\nconcurrent = 1",
+            "`customers` names no table",
+        ),
+        (
+            "who = [\"*\"]\nsensitive = false\nconcurrent = 1",
+            "leave this out",
+        ),
+        (
+            "who = [\"dev1\"]\ntogether = true\nconcurrent = 1",
+            "shared by one group",
+        ),
+        (
+            "who = [\"@a\", \"@b\"]\ntogether = true\nconcurrent = 1",
+            "shared by one group",
+        ),
+        (
+            "who = [\"*\"]\nconcurrent = 1\n[[budget]]\nwho = [\"dev1\", \"*\"]\nconcurrent = 2",
+            "`concurrent` is limited for the same people at policies/1.toml:1 already",
+        ),
+        ("who = [\"*\"]\nconcurent = 1", "did you mean `concurrent`"),
+    ] {
+        check_refused(
+            &[
+                &format!("[[budget]]\n{lines}\n"),
+                "[class.card]\nnames = [\"c\"]\nas = \"deny\"\n",
+            ],
+            &[expected],
+        );
+    }
+}
+
+#[test]
+fn defaults_are_tighter_the_more_real_the_data_is() {
+    let limits = |stage| -> Vec<u64> {
+        let budgets = Budget::defaults(stage);
+        budgets
+            .iter()
+            .map(|budget| match budget.bound {
+                Bound::Window(_, _, Amount::AtMost(limit)) => limit,
+                other => panic!("{other:?}"),
+            })
+            .collect()
+    };
+    assert!(limits(Stage::Local).is_empty());
+    let [test, preprod, prod] = [Stage::Test, Stage::Preprod, Stage::Prod].map(limits);
+    assert!(test.iter().zip(&preprod).all(|(more, less)| more > less));
+    assert!(preprod.iter().zip(&prod).all(|(more, less)| more > less));
+}

@@ -1,5 +1,6 @@
 //! Durations and sizes as Postgres' configuration files write them: `250ms`, `30s`, `8h`, `64MB`.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -23,23 +24,49 @@ pub struct Span(pub Duration);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Size(pub u64);
 
+impl Size {
+    /// The size that `text` says; None if it says none.
+    pub fn parse(text: &str) -> Option<Self> {
+        parse(text, &SIZE_UNITS).map(Self)
+    }
+}
+
+impl Span {
+    /// The duration that `text` says; None if it says none.
+    pub fn parse(text: &str) -> Option<Self> {
+        let milliseconds = parse(text, &DURATION_UNITS)?;
+        Some(Self(Duration::from_millis(milliseconds)))
+    }
+}
+
+/// In the largest unit that needs no fraction: `90min`, `1h`.
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let milliseconds = u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX);
+        let mut units = DURATION_UNITS.iter().rev();
+        let fits = |factor: u64| milliseconds >= factor && milliseconds.is_multiple_of(factor);
+        match units.find(|(_, factor)| fits(*factor)) {
+            Some((unit, factor)) => write!(f, "{}{unit}", milliseconds / factor),
+            None => f.write_str("0ms"),
+        }
+    }
+}
+
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        parse(&text, &DURATION_UNITS)
-            .map(|milliseconds| Self(Duration::from_millis(milliseconds)))
-            .ok_or_else(|| {
-                D::Error::custom(format!(
-                    "`{text}` is not a duration, expected a whole number and a unit: ms, s, min, h or d"
-                ))
-            })
+        Self::parse(&text).ok_or_else(|| {
+            D::Error::custom(format!(
+                "`{text}` is not a duration, expected a whole number and a unit: ms, s, min, h or d"
+            ))
+        })
     }
 }
 
 impl<'de> Deserialize<'de> for Size {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        parse(&text, &SIZE_UNITS).map(Self).ok_or_else(|| {
+        Self::parse(&text).ok_or_else(|| {
             D::Error::custom(format!(
                 "`{text}` is not a size, expected a whole number and a unit: B, kB, MB or GB (of 1024)"
             ))
@@ -84,6 +111,15 @@ mod tests {
         ] {
             assert_eq!(parse(text, &DURATION_UNITS), expected, "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_duration_is_written_in_the_largest_unit_that_fits() {
+        for (seconds, expected) in [(3_600, "1h"), (5_400, "90min"), (86_400, "1d"), (61, "61s")] {
+            assert_eq!(Span(Duration::from_secs(seconds)).to_string(), expected);
+        }
+        assert_eq!(Span(Duration::from_millis(1_500)).to_string(), "1500ms");
+        assert_eq!(Span(Duration::ZERO).to_string(), "0ms");
     }
 
     #[test]

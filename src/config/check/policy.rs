@@ -78,7 +78,7 @@ impl Check<'_> {
         sets
     }
 
-    /// An exception for nobody opens nothing, so this is only a warning.
+    /// An exception for nobody opens nothing, and a budget for nobody limits nobody: a warning will do.
     fn known_people(
         &mut self,
         span: &Range<usize>,
@@ -91,10 +91,15 @@ impl Check<'_> {
             .map(String::as_str)
             .collect();
         let mut told = BTreeSet::new();
-        for (grant, who) in policy
-            .grants()
-            .iter()
-            .flat_map(|grant| grant.who.iter().map(move |who| (grant, who)))
+        let grants = policy.grants().iter();
+        let grants = grants.map(|grant| (&grant.who, "exception", &grant.origin));
+        let budgets = policy.budgets().iter();
+        let budgets =
+            budgets.filter_map(|budget| Some((&budget.who, "budget", budget.origin.as_ref()?)));
+        for (kind, origin, who) in grants
+            .chain(budgets)
+            .flat_map(|(who, kind, origin)| who.iter().map(move |who| (kind, origin, who)))
+            .filter(|(.., who)| *who != "*")
         {
             let (what, name, known): (_, _, Vec<&str>) = match who.strip_prefix('@') {
                 Some(group) => ("group", group, groups.iter().copied().collect()),
@@ -108,8 +113,8 @@ impl Check<'_> {
                 continue;
             }
             let message = format!(
-                "there is no {what} \"{name}\", whom the exception at {} is for",
-                grant.origin.place
+                "there is no {what} \"{name}\", whom the {kind} at {} is for",
+                origin.place
             );
             let problem = Problem::at(span.clone(), message);
             self.warnings.push(match did_you_mean(name, known) {

@@ -71,6 +71,9 @@ impl Check {
         for case in raw.case {
             self.case(file, case);
         }
+        for budget in raw.budget {
+            self.budget(file, budget);
+        }
     }
 
     fn reason(&mut self, file: usize, because: &Spanned<String>) {
