@@ -31,6 +31,7 @@
 //! - [`synth`]: synthetic values, and the SQL that makes them
 //! - [`policy`]: which columns are sensitive, as a security team wrote it down
 //! - [`audit`]: events, and where they are written
+//! - [`budget`]: how much a developer may read, counted as it passes
 //! - [`upstream`]: the only place that opens a socket to Postgres
 //! - [`sandbox`]: virtual transactions, who holds the floor, what is shared, when it ends
 //! - [`plan`]: from a statement to what is done with it
@@ -43,6 +44,7 @@
 //! - [`cli`]: the command line, one file per command
 
 pub mod audit;
+pub mod budget;
 pub mod catalog;
 pub mod cli;
 pub mod cluster;

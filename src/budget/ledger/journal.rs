@@ -90,11 +90,19 @@ impl Journal {
         self.size > LARGE && self.size > self.fresh.saturating_mul(2)
     }
 
+    #[cfg(test)]
+    pub(super) fn divert(&mut self, path: &Path) {
+        self.file = private(path, true).unwrap();
+    }
+
     /// Adds `records`, and returns when they are on disk.
     pub(super) fn append(&mut self, records: &[Record]) -> io::Result<()> {
         let text = lines(records)?;
         // After a failed write, half a line may stand there: the next one begins on its own.
-        let written = self.file.write_all(&text).and_then(|()| self.file.sync_data());
+        let written = self
+            .file
+            .write_all(&text)
+            .and_then(|()| self.file.sync_data());
         match written {
             Ok(()) => self.size += text.len() as u64,
             Err(_) => {
@@ -198,7 +206,10 @@ mod tests {
             broken[at] ^= 1;
             let records = read(&broken).unwrap();
             assert!(records.iter().all(|r| [count(1), count(2)].contains(r)));
-            assert!(records.len() <= 2 && (records.len() == 1 || broken[at] == b'\x0b'), "{at}");
+            assert!(
+                records.len() <= 2 && (records.len() == 1 || broken[at] == b'\x0b'),
+                "{at}"
+            );
         }
     }
 

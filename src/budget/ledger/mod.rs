@@ -7,6 +7,9 @@ pub mod clock;
 mod journal;
 pub mod local;
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -68,7 +71,9 @@ impl Counter {
 
 /// Whole milliseconds, at least one.
 fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).max(1)
+    u64::try_from(duration.as_millis())
+        .unwrap_or(u64::MAX)
+        .max(1)
 }
 
 /// A counter that may not go above a limit.
@@ -89,7 +94,8 @@ pub struct Want {
     pub pools: Arc<[Arc<str>]>,
     /// Less than this is of no use.
     pub needed: u64,
-    /// More than this is not wanted; what is given hangs on what is left.
+    /// More than this is not wanted; what is given hangs on what is left. 0: nothing is taken, only looked whether there is
+    /// what is needed.
     pub wished: u64,
 }
 
