@@ -99,6 +99,12 @@ impl Masked {
         self.relations.knows(name)
     }
 
+    /// The first schema of the search path that is not the system's.
+    pub fn first_schema(&self) -> Option<&str> {
+        let named = |schema: &&String| ![TEMPORARY, SYSTEM].contains(&schema.as_str());
+        self.path.iter().find(named).map(String::as_str)
+    }
+
     /// The masked relation that a name means; None if it means something else, such as a temporary table.
     /// Names are unquoted and folded.
     pub fn resolve(&self, schema: Option<&str>, name: &str) -> Option<&MaskedRelation> {

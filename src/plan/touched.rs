@@ -6,6 +6,7 @@
 
 use super::Plan;
 use crate::audit::{Does, StatementShape};
+use crate::budget::{self, TouchedRelation};
 use crate::catalog::{Masked, MaskedRelation};
 use crate::sql::keywords::is_not_a_name;
 use crate::sql::lexer::{self, Token, TokenKind};
@@ -16,6 +17,8 @@ use crate::sql::value;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// The schema that is meant where neither the text nor a search path says one.
+const PUBLIC: &str = "public";
 /// Meanings of names for which it is kept.
 const KEPT: usize = 4;
 
@@ -24,8 +27,10 @@ const KEPT: usize = 4;
 pub struct Touched {
     /// For its record.
     pub shape: Arc<StatementShape>,
-    /// The masked relations among those that it reads or writes.
-    pub masked: Vec<TouchedRelation>,
+    /// For budgets: the relations, and the columns of the masked ones that are not clear.
+    pub relations: budget::Touched,
+    /// It is an EXPLAIN that runs what it explains: the rows that were read are in the plan.
+    pub explains: bool,
     /// It may leave rows of masked relations in objects of the sandbox, or code that reads them.
     pub copies: bool,
 }
@@ -40,21 +45,11 @@ impl Touched {
         };
         Self {
             shape: Arc::new(shape),
-            masked: target.masked.clone(),
+            relations: target.relations.clone(),
+            explains: self.explains,
             copies: target.copies,
         }
     }
-}
-
-/// A masked relation that a statement touches.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TouchedRelation {
-    /// Its schema.
-    pub schema: String,
-    /// Its name.
-    pub name: String,
-    /// The columns that are not clear and that the statement may read.
-    pub sensitive: Vec<String>,
 }
 
 /// What a plan touches, by what names meant when that was found.
@@ -121,6 +116,12 @@ impl Plan {
                         || relation.name.clone(),
                         |schema| format!("{schema}.{}", relation.name),
                     ));
+                    let schema = schema.or_else(|| masked?.first_schema());
+                    found.push(TouchedRelation {
+                        schema: schema.unwrap_or(PUBLIC).to_owned(),
+                        name: relation.name.clone(),
+                        sensitive: Vec::new(),
+                    });
                 }
             }
         }
@@ -136,6 +137,7 @@ impl Plan {
                     .is_some_and(|known| !known.columns.is_empty())
             })
         });
+        let opaque = runs_code || reads.is_none();
         let stores = !facts.writes.is_empty() || makes;
         Touched {
             shape: Arc::new(StatementShape {
@@ -153,11 +155,15 @@ impl Plan {
                             .map(move |column| format!("{of}.{column}"))
                     })
                     .collect(),
-                opaque: runs_code || reads.is_none(),
+                opaque,
             }),
             copies: masked.is_some()
                 && (runs_code || (stores && (reads_masked || reads.is_none()))),
-            masked: found,
+            relations: budget::Touched {
+                relations: found.into(),
+                unknown: opaque && masked.is_some(),
+            },
+            explains: explains(&self.text),
         }
     }
 
@@ -197,6 +203,16 @@ impl Plan {
             }
         }
     }
+}
+
+/// EXPLAIN with ANALYZE among its options.
+fn explains(text: &str) -> bool {
+    let words = lexer::significant(text);
+    let mut words = words.iter().map(|token| token.text(text));
+    words.next().is_some_and(|word| word.eq_ignore_ascii_case("explain"))
+        && words
+            .take_while(|word| !["select", "insert", "update", "delete", "merge", "with", "execute"].iter().any(|end| word.eq_ignore_ascii_case(end)))
+            .any(|word| ["analyze", "analyse"].iter().any(|option| word.eq_ignore_ascii_case(option)))
 }
 
 /// Whether a list of columns stands behind the name of COPY's table.
@@ -280,7 +296,8 @@ mod tests {
     fn sensitive(text: &str) -> Vec<String> {
         let touched = Plan::new(text).touched(Some(&masked()));
         touched
-            .masked
+            .relations
+            .relations
             .iter()
             .flat_map(|relation| relation.sensitive.clone())
             .collect()

@@ -359,6 +359,7 @@ async fn begin(key: &Key, opener: &dyn Opener) -> Result<Arc<Sandbox>, Refusal> 
         link,
         machine,
         catalog,
+        copies: false,
         lease,
     };
     Ok(Sandbox::new(key.clone(), settings, world, parameters))

@@ -25,6 +25,8 @@ pub struct World {
     pub machine: Machine,
     /// What the schema asks to be done.
     pub catalog: Catalog,
+    /// Objects of the sandbox may hold rows of masked relations, or code that reads them.
+    pub copies: bool,
     /// Kept as long as the connection: the lease of the developer role.
     pub lease: Box<dyn std::any::Any + Send>,
 }

@@ -62,6 +62,11 @@ impl Account {
         self.running = touched;
     }
 
+    /// The statement whose answers come.
+    pub(super) fn running(&self) -> Option<&Arc<Touched>> {
+        self.running.as_ref()
+    }
+
     /// A row begins to pass to the client; `bytes` with the message's header.
     pub(super) fn row(&mut self, bytes: usize) {
         self.rows += 1;
@@ -122,8 +127,13 @@ impl Session {
         if let Some(complete) = complete {
             self.account.wrote(complete);
         }
+        self.ended(Verdict::Done);
+    }
+
+    /// The statement whose answers come has ended like this.
+    pub(super) fn ended(&mut self, verdict: Verdict) {
         if let Some(touched) = self.account.running.clone() {
-            self.record(&touched, Verdict::Done);
+            self.record(&touched, verdict);
         }
     }
 
@@ -219,6 +229,7 @@ impl Session {
 
     /// Writes what waits for the client. No end of an answer goes out before it is on record.
     pub(super) async fn send(&mut self) -> Result<(), ClientError> {
+        self.keep_quiet();
         self.hand_over().await?;
         if std::mem::take(&mut self.account.unsettled) {
             let settled = self.context.events.settled().await;

@@ -23,9 +23,11 @@ impl Session {
         let poison = matches!(self.queue.front(), Some(Expect::Poison));
         let own = matches!(self.queue.front(), Some(Expect::Own(_)));
         if !poison {
-            self.failed(fields.text(b'C'));
-            self.map_error(&mut fields, own);
-            fields.write(&mut self.client.out, b'E');
+            if !self.told_cut() {
+                self.failed(fields.text(b'C'));
+                self.map_error(&mut fields, own);
+                fields.write(&mut self.client.out, b'E');
+            }
         }
         self.forget_planned();
         Ok(())

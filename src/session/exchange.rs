@@ -115,9 +115,11 @@ impl Session {
             if header.total <= WHOLE_ROW && link.input.len() < header.total {
                 return Ok(false);
             }
+            if self.pay(header.total).await {
+                self.account.row(header.total);
+                self.describe();
+            }
             self.row_remaining = header.total;
-            self.account.row(header.total);
-            self.describe();
             return Ok(self.pass_row());
         }
         if link.input.len() < header.total {
@@ -144,7 +146,7 @@ impl Session {
         };
         let input = &mut world.link.input;
         let n = self.row_remaining.min(input.len());
-        if let Some(bytes) = input.get(..n) {
+        if let Some(bytes) = input.get(..n).filter(|_| !self.purse.is_cut()) {
             self.client.out.extend_from_slice(bytes);
         }
         input.advance(n);
@@ -192,7 +194,10 @@ impl Session {
             }
             // Upstream notifications cannot come: LISTEN never reaches it.
             b'A' | b'K' | b'R' => return Ok(()),
-            b'E' => return self.on_error(message),
+            b'E' => {
+                self.count_guess(&message).await;
+                return self.on_error(message);
+            }
             _ => {}
         }
         match (self.queue.front_mut(), tag) {
@@ -239,6 +244,9 @@ impl Session {
                 }),
                 b'D',
             ) => self.held.extend_from_slice(&message),
+            (Some(Expect::Execute { .. }), b'C' | b's') if self.ended_cut() => {
+                self.queue.pop_front();
+            }
             (Some(Expect::Execute { complete, .. }), b'C') => {
                 let complete = *complete;
                 match complete {
@@ -323,6 +331,7 @@ impl Session {
                     | Expect::EmitHeld
                     | Expect::Origin(_)
                     | Expect::Runs(_)
+                    | Expect::Spends(_)
                     | Expect::Answered(_)
                     | Expect::Made(_)
                     | Expect::Advance(_)
@@ -342,6 +351,7 @@ impl Session {
                     self.account.runs(touched);
                     self.origin = origin;
                 }
+                Some(Expect::Spends(spending)) => self.purse.pays(*spending),
                 Some(Expect::Runs(touched)) => self.account.runs(Some(touched)),
                 Some(Expect::Answered(plan)) => self.answered(&plan),
                 Some(Expect::Advance(state)) => {
@@ -420,7 +430,7 @@ impl Session {
                 return Err(Stop::Ended(EndReason::TransactionLost));
             }
         }
-        if forward {
+        if forward && !self.fails_behind_cut()? {
             self.deliver_mail();
             self.ready();
         }

@@ -1,5 +1,6 @@
 //! What a session expects next from its upstream, in order, and what it does with it.
 
+use crate::budget::Spending;
 use crate::plan::{Plan, Touched};
 use crate::sandbox::machine::Machine;
 use crate::sandbox::view::View;
@@ -65,6 +66,8 @@ pub enum Expect {
     Origin(Option<Arc<Origin>>),
     /// The rows of this statement come, which has no origin.
     Runs(Arc<Touched>),
+    /// The rows that come are paid from this.
+    Spends(Box<Spending>),
     /// A statement that the proxy answers itself was answered.
     Answered(Arc<Plan>),
     /// An SQL PREPARE of this name has run; without that the name is free.

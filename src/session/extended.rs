@@ -334,16 +334,22 @@ impl Session {
                     let behind = portal.prepared.returning.as_ref();
                     self.register_sql_prepare(&plan, upstream.clone(), text, origin, behind)?;
                 }
+                let touched = match (&portal.prepared.origin, &plan.statement.kind) {
+                    (None, _) => self.cursor_touched(name),
+                    // What it means may have been made since it was prepared.
+                    (_, Kind::Fetch { .. } | Kind::Execute { .. }) => {
+                        Some(self.touched(&portal.prepared.asked))
+                    }
+                    (Some(origin), _) => Some(origin.touched.clone()),
+                };
+                if let Some(touched) = &touched {
+                    self.begin_spending(touched).await?;
+                }
                 if portal.rows.is_some() {
                     return self.execute_with_rows_behind(name, portal, max_rows).await;
                 }
                 self.push_origin(portal.prepared.origin.clone());
-                if let Some(touched) = self
-                    .cursor_touched(name)
-                    .filter(|_| portal.prepared.origin.is_none())
-                {
-                    self.queue.push_back(Expect::Runs(touched));
-                }
+                self.queue.extend(touched.map(Expect::Runs));
                 self.world()?.link.execute(&portal.upstream, max_rows);
                 self.finish_execute(&plan, false).await?;
                 if portal.upstream.is_empty() {

@@ -87,6 +87,8 @@ impl Session {
         sandbox: Arc<Sandbox>,
         cancelled: Arc<Notify>,
     ) -> Self {
+        let account = context.budgets.account(&login.upstream, &login.developer);
+        let purse = Purse::new(account);
         let settings = login
             .settings
             .iter()
@@ -141,6 +143,7 @@ impl Session {
             row_remaining: 0,
             cut_off: false,
             account: Default::default(),
+            purse,
         }
     }
 

@@ -27,6 +27,7 @@ mod reported;
 mod returning;
 mod shared;
 mod simple;
+mod spend;
 mod statement;
 mod transaction;
 
@@ -50,6 +51,7 @@ use account::Account;
 use bytes::{Bytes, BytesMut};
 use expect::{Expect, Expects};
 use prepared::{Origin, Portal, Prepared};
+use spend::Purse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -150,6 +152,7 @@ struct Session {
     /// The client was left in the middle of a row; its connection must end.
     cut_off: bool,
     account: Account,
+    purse: Purse,
 }
 
 impl Session {

@@ -1,5 +1,6 @@
 //! What a session is given: who the client is, and what all sessions share.
 
+use crate::budget::Budgets;
 use crate::audit::{Event, EventKind, Events};
 use crate::error::{Refusal, SqlState};
 use crate::plan::PlanCache;
@@ -59,6 +60,8 @@ pub struct Context {
     pub registry: Arc<Registry>,
     /// Where events go.
     pub events: Events,
+    /// How much developers may read.
+    pub budgets: Budgets,
     /// Set off when the proxy stops.
     pub stopping: tokio_util::sync::CancellationToken,
 }

@@ -133,10 +133,12 @@ impl Session {
         if let Some(behind) =
             behind.filter(|_| !matches!(plan.statement.kind, Kind::Prepare { .. }))
         {
+            self.begin_spending(&origin.touched).await?;
             return self
                 .run_with_rows_behind(plan, &sent, origin, &behind, hold)
                 .await;
         }
+        self.begin_spending(&origin.touched).await?;
         self.push_origin(Some(origin));
         let link = &mut self.world()?.link;
         link.unnamed = None;

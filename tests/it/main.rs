@@ -8,6 +8,7 @@ mod cli;
 mod clients;
 mod console;
 mod counts;
+mod cut;
 mod demo;
 mod differential;
 mod effects;
