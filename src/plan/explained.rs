@@ -43,14 +43,26 @@ mod tests {
     #[test]
     fn the_topmost_nodes_rows_are_counted_in_every_form() {
         for (line, rows) in [
-            ("Seq Scan on t  (cost=0.00..2.00 rows=100 width=4) (actual time=0.01..0.02 rows=7 loops=3)", 21),
+            (
+                "Seq Scan on t  (cost=0.00..2.00 rows=100 width=4) (actual time=0.01..0.02 rows=7 loops=3)",
+                21,
+            ),
             ("Seq Scan on t (actual rows=2.50 loops=2)", 5),
-            ("  ->  Seq Scan on t  (actual time=0.01..0.02 rows=7 loops=1)", 0),
+            (
+                "  ->  Seq Scan on t  (actual time=0.01..0.02 rows=7 loops=1)",
+                0,
+            ),
             ("Seq Scan on t  (cost=0.00..2.00 rows=100 width=4)", 0),
             ("Execution Time: 0.1 ms", 0),
-            ("[{\"Plan\": {\"Actual Rows\": 12, \"Actual Loops\": 1, \"Plans\": [{\"Actual Rows\": 99, \"Actual Loops\": 1}]}}]", 12),
+            (
+                "[{\"Plan\": {\"Actual Rows\": 12, \"Actual Loops\": 1, \"Plans\": [{\"Actual Rows\": 99, \"Actual Loops\": 1}]}}]",
+                12,
+            ),
             ("- Plan:\n    Actual Rows: 12\n    Actual Loops: 2", 24),
-            ("<Actual-Rows>12</Actual-Rows><Actual-Loops>1</Actual-Loops>", 12),
+            (
+                "<Actual-Rows>12</Actual-Rows><Actual-Loops>1</Actual-Loops>",
+                12,
+            ),
             ("", 0),
         ] {
             assert_eq!(explained_rows(line), rows, "{line}");

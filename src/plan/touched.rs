@@ -209,10 +209,22 @@ impl Plan {
 fn explains(text: &str) -> bool {
     let words = lexer::significant(text);
     let mut words = words.iter().map(|token| token.text(text));
-    words.next().is_some_and(|word| word.eq_ignore_ascii_case("explain"))
+    words
+        .next()
+        .is_some_and(|word| word.eq_ignore_ascii_case("explain"))
         && words
-            .take_while(|word| !["select", "insert", "update", "delete", "merge", "with", "execute"].iter().any(|end| word.eq_ignore_ascii_case(end)))
-            .any(|word| ["analyze", "analyse"].iter().any(|option| word.eq_ignore_ascii_case(option)))
+            .take_while(|word| {
+                ![
+                    "select", "insert", "update", "delete", "merge", "with", "execute",
+                ]
+                .iter()
+                .any(|end| word.eq_ignore_ascii_case(end))
+            })
+            .any(|word| {
+                ["analyze", "analyse"]
+                    .iter()
+                    .any(|option| word.eq_ignore_ascii_case(option))
+            })
 }
 
 /// Whether a list of columns stands behind the name of COPY's table.

@@ -7,6 +7,7 @@ mod opener;
 mod passthrough;
 
 use crate::audit::{EndReason, Event, EventKind, Events};
+use crate::budget::{self, Budgets};
 use crate::config::Config;
 use crate::error::Refusal;
 use crate::plan::PlanCache;
@@ -75,6 +76,7 @@ impl Server {
             plans: PlanCache::default(),
             registry,
             events,
+            budgets: Budgets::in_memory(budget_settings(&config)),
             stopping: CancellationToken::new(),
         });
         let server = Self {
@@ -102,6 +104,7 @@ impl Server {
             .unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
         shared.set_upstreams();
         let config = shared.config();
+        shared.context.budgets.reload(budget_settings(&config));
         for sandbox in shared.context.registry.all() {
             let Key {
                 developer,
@@ -333,5 +336,26 @@ async fn watch(shared: Arc<Shared>) {
                 .events
                 .report(Event::now(kind).upstream(name));
         }
+    }
+}
+
+/// What budgets must know of a configuration.
+fn budget_settings(config: &Config) -> budget::Settings {
+    let upstreams = config.upstreams.iter().map(|(name, upstream)| {
+        let settings = budget::Upstream {
+            stage: upstream.stage,
+            policy: upstream.policy.clone(),
+            contact: upstream.contact.clone(),
+            developers: upstream.developers.clone(),
+        };
+        (name.clone(), settings)
+    });
+    let groups = config
+        .developers
+        .iter()
+        .map(|(name, developer)| (name.clone(), developer.groups.clone()));
+    budget::Settings {
+        upstreams: upstreams.collect(),
+        groups: groups.collect(),
     }
 }

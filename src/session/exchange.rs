@@ -200,6 +200,14 @@ impl Session {
             }
             _ => {}
         }
+        let ends_execute = matches!(
+            (self.queue.front(), tag),
+            (Some(Expect::Execute { .. }), b'C' | b's')
+        );
+        if ends_execute && self.ended_cut() {
+            self.queue.pop_front();
+            return Ok(());
+        }
         match (self.queue.front_mut(), tag) {
             (Some(Expect::Parse { forward, .. }), b'1')
             | (Some(Expect::Bind { forward, .. }), b'2')
@@ -244,9 +252,6 @@ impl Session {
                 }),
                 b'D',
             ) => self.held.extend_from_slice(&message),
-            (Some(Expect::Execute { .. }), b'C' | b's') if self.ended_cut() => {
-                self.queue.pop_front();
-            }
             (Some(Expect::Execute { complete, .. }), b'C') => {
                 let complete = *complete;
                 match complete {

@@ -1,6 +1,7 @@
 //! The two ends of a session: attaching to a sandbox, and leaving it as if the client had never been there.
 
 use super::expect::Own;
+use super::spend::Purse;
 use super::{Client, ClientError, Context, Login, Session, Stop};
 use crate::audit::{EndReason, EventKind};
 use crate::error::{Refusal, SqlState};

@@ -1,7 +1,7 @@
 //! What a session is given: who the client is, and what all sessions share.
 
-use crate::budget::Budgets;
 use crate::audit::{Event, EventKind, Events};
+use crate::budget::Budgets;
 use crate::error::{Refusal, SqlState};
 use crate::plan::PlanCache;
 use crate::sandbox::data::Key;

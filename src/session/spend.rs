@@ -92,7 +92,11 @@ impl Session {
 
     /// Rows that the row at the front of the upstream's bytes says were read, where it is one of EXPLAIN ANALYZE.
     fn rows_explained(&mut self) -> u64 {
-        if !self.account.running().is_some_and(|touched| touched.explains) {
+        if !self
+            .account
+            .running()
+            .is_some_and(|touched| touched.explains)
+        {
             return 0;
         }
         let Some(Ok(world)) = self.floor.as_mut().map(|floor| floor.world()) else {

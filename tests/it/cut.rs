@@ -40,19 +40,53 @@ fn rows(answer: &str) -> usize {
 async fn a_read_is_cut_at_its_limit_in_every_form() {
     let forms: &[(&str, &[&str])] = &[
         ("a query", &["SELECT id FROM accounts"]),
-        ("masked columns", &["SELECT email FROM accounts ORDER BY id"]),
+        (
+            "masked columns",
+            &["SELECT email FROM accounts ORDER BY id"],
+        ),
         ("COPY", &["COPY accounts (id) TO STDOUT"]),
-        ("COPY of a query", &["COPY (SELECT * FROM accounts) TO STDOUT"]),
-        ("RETURNING", &["UPDATE accounts SET balance = 1 RETURNING id"]),
-        ("RETURNING masked", &["UPDATE accounts SET balance = 1 RETURNING email"]),
-        ("a cursor", &["BEGIN", "DECLARE c CURSOR FOR SELECT id FROM accounts", "FETCH ALL FROM c"]),
-        ("a prepared one", &["PREPARE p AS SELECT id FROM accounts", "EXECUTE p"]),
-        ("a copy in the sandbox", &["CREATE TEMP TABLE t AS SELECT * FROM accounts", "SELECT id FROM t"]),
-        ("a function of the sandbox", &[
-            "CREATE FUNCTION f() RETURNS SETOF bigint LANGUAGE sql AS 'SELECT id FROM accounts'",
-            "SELECT * FROM f()",
-        ]),
-        ("EXPLAIN ANALYZE", &["EXPLAIN (ANALYZE, TIMING OFF) SELECT id FROM accounts"]),
+        (
+            "COPY of a query",
+            &["COPY (SELECT * FROM accounts) TO STDOUT"],
+        ),
+        (
+            "RETURNING",
+            &["UPDATE accounts SET balance = 1 RETURNING id"],
+        ),
+        (
+            "RETURNING masked",
+            &["UPDATE accounts SET balance = 1 RETURNING email"],
+        ),
+        (
+            "a cursor",
+            &[
+                "BEGIN",
+                "DECLARE c CURSOR FOR SELECT id FROM accounts",
+                "FETCH ALL FROM c",
+            ],
+        ),
+        (
+            "a prepared one",
+            &["PREPARE p AS SELECT id FROM accounts", "EXECUTE p"],
+        ),
+        (
+            "a copy in the sandbox",
+            &[
+                "CREATE TEMP TABLE t AS SELECT * FROM accounts",
+                "SELECT id FROM t",
+            ],
+        ),
+        (
+            "a function of the sandbox",
+            &[
+                "CREATE FUNCTION f() RETURNS SETOF bigint LANGUAGE sql AS 'SELECT id FROM accounts'",
+                "SELECT * FROM f()",
+            ],
+        ),
+        (
+            "EXPLAIN ANALYZE",
+            &["EXPLAIN (ANALYZE, TIMING OFF) SELECT id FROM accounts"],
+        ),
     ];
     for (form, statements) in forms {
         let proxy = proxy(HUNDRED).await;
@@ -70,14 +104,28 @@ async fn a_read_is_cut_at_its_limit_in_every_form() {
         // The connection and the sandbox live on; what is not limited can be read.
         client.simple("ROLLBACK").await;
         let after = client.simple("SELECT count(*) FROM big").await;
-        assert!(after.contains("DataRow \"20000\""), "{form}: {after}");
+        if form.contains("sandbox") {
+            // Any relation of such a sandbox may hold the rows that are limited.
+            assert!(after.contains("53400"), "{form}: {after}");
+            let alive = client.simple("SHOW transaction_isolation").await;
+            assert!(alive.contains("read committed"), "{form}: {alive}");
+        } else {
+            assert!(after.contains("DataRow \"20000\""), "{form}: {after}");
+        }
         // And nothing resets it: not another sandbox, not another connection.
         let mut other = Client::connect(&proxy.url_for("dev1+other")).await;
         let refused = other.simple("SELECT id FROM accounts").await;
-        assert!(refused.contains("53400") && rows(&refused) == 0, "{form}: {refused:.300}");
+        assert!(
+            refused.contains("53400") && rows(&refused) == 0,
+            "{form}: {refused:.300}"
+        );
         let mut another = Client::connect(&proxy.url_for("dev2")).await;
         let answer = another.simple("SELECT id FROM accounts LIMIT 7").await;
-        assert_eq!(rows(&answer), 7, "{form}: another developer has a budget of their own");
+        assert_eq!(
+            rows(&answer),
+            7,
+            "{form}: another developer has a budget of their own"
+        );
         assert_eq!(before, dump(&proxy.database).await, "{form}");
     }
 }
@@ -89,7 +137,10 @@ async fn a_long_answer_is_cut_in_the_middle_and_says_why() {
     let answer = client.simple("SELECT * FROM big").await;
     assert!(answer.contains("53400"), "{answer:.300}");
     let passed = rows(&answer);
-    assert!((2000..3500).contains(&passed), "{passed} rows of a kilobyte each");
+    assert!(
+        (2000..3500).contains(&passed),
+        "{passed} rows of a kilobyte each"
+    );
     // A block fails like after any error, and a ROLLBACK ends that.
     client.simple("BEGIN").await;
     let answer = client.simple("SELECT * FROM big").await;
@@ -160,7 +211,10 @@ async fn rows_of_one_statement_are_limited_and_statements_too() {
     let proxy = proxy(limits).await;
     let mut client = Client::connect(&proxy.url()).await;
     let answer = client.simple("SELECT id FROM accounts").await;
-    assert!(answer.contains("53400") && rows(&answer) == 10, "{answer:.300}");
+    assert!(
+        answer.contains("53400") && rows(&answer) == 10,
+        "{answer:.300}"
+    );
     let mut ran = 1;
     for _ in 0..10 {
         if client.simple("SELECT 1").await.contains("53400") {
