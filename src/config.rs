@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::audit::AuditSettings;
 use crate::error::{Refusal, SqlState};
 use crate::policy::Policy;
 use crate::report::toml_file as read;
@@ -47,8 +48,8 @@ pub struct Config {
     pub upstreams: BTreeMap<String, Arc<Upstream>>,
     /// The developers by name.
     pub developers: BTreeMap<String, Developer>,
-    /// Where events go.
-    pub events: EventsTo,
+    /// Where the audit's log is, and how it is kept.
+    pub audit: AuditSettings,
     /// Limits of the whole proxy.
     pub limits: Limits,
     /// The file that `devinprod developer` keeps, if there is one.
@@ -107,15 +108,6 @@ pub struct Developer {
     pub verifier: Verifier,
     /// The groups, without their `@`.
     pub groups: BTreeSet<String>,
-}
-
-/// Where events go, as JSON lines.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum EventsTo {
-    /// The process's standard error.
-    Stderr,
-    /// Appended to a file.
-    File(PathBuf),
 }
 
 /// Limits of the whole proxy.

@@ -9,10 +9,24 @@
 //! fail. While it has failed, [`Events::health`] refuses, so that nobody is served off the record; the writer goes on
 //! trying, and keeps what it holds.
 
+pub mod chain;
+pub mod checkpoint;
 pub mod event;
+pub mod folder;
+pub mod key;
+pub mod log;
+pub mod record;
+mod recover;
+pub mod report;
+mod retain;
+pub mod search;
+mod second;
+pub mod settings;
 pub mod sink;
+mod spool;
 pub mod statement;
 pub mod time;
+pub mod verify;
 mod writer;
 
 use std::sync::Arc;
@@ -23,7 +37,10 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use crate::error::{Refusal, SqlState};
 
 pub use event::{EndReason, Event, EventKind};
-pub use sink::{JsonLines, Nowhere, Sink};
+pub use log::{Log, LogError};
+pub use settings::AuditSettings;
+pub use sink::{Nowhere, Sink};
+pub use spool::administered;
 pub use statement::{Does, StatementRecord, StatementShape, Verdict};
 pub use writer::Writer;
 

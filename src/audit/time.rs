@@ -25,6 +25,38 @@ impl fmt::Display for Utc {
     }
 }
 
+/// Milliseconds since 1970; what lies before is 1970.
+pub fn milliseconds(time: SystemTime) -> u64 {
+    let elapsed = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Reads a day (`2026-01-31`) or a time in UTC (`2026-01-31T08:30:00Z`, seconds may have decimals) as milliseconds
+/// since 1970.
+pub fn parse(text: &str) -> Option<u64> {
+    let (date, time) = match text.split_once(['T', ' ']) {
+        Some((date, time)) => (date, time.strip_suffix('Z').unwrap_or(time)),
+        None => (text, "00:00:00"),
+    };
+    let numbers = |text: &str, separator| -> Option<[u64; 3]> {
+        let parts: Option<Vec<u64>> = text
+            .split(separator)
+            .map(|part| part.parse().ok())
+            .collect();
+        parts?.try_into().ok()
+    };
+    let (whole, decimals) = time.split_once('.').unwrap_or((time, "0"));
+    let [year, month, day] = numbers(date, '-')?;
+    let [hour, minute, second] = numbers(whole, ':')?;
+    let milliseconds: u64 = format!("{decimals:0<3}").get(..3)?.parse().ok()?;
+    if !(1970..=9999).contains(&year) || hour > 23 || minute > 59 || second > 60 {
+        return None;
+    }
+    let before: u64 = (1970..year).map(|year| 365 + leap_day(year)).sum();
+    let days = (before..before + 366).find(|days| civil_date(*days) == (year, month, day))?;
+    Some(((days * 24 + hour) * 60 + minute) * 60_000 + second * 1_000 + milliseconds)
+}
+
 /// Year, month and day of the Gregorian calendar, counting days from 1970-01-01.
 fn civil_date(mut days: u64) -> (u64, u64, u64) {
     let mut year = 1970;
@@ -80,6 +112,25 @@ mod tests {
         ] {
             let time = UNIX_EPOCH + Duration::from_secs(seconds);
             assert_eq!(Utc(time).to_string(), expected, "{seconds}");
+        }
+    }
+
+    #[test]
+    fn what_is_shown_can_be_read() {
+        for seconds in [0, 951_782_400, 1_709_164_799, 4_107_542_400] {
+            let time = UNIX_EPOCH + Duration::from_millis(seconds * 1_000 + 7);
+            assert_eq!(parse(&Utc(time).to_string()), Some(milliseconds(time)));
+        }
+        assert_eq!(parse("2000-03-01"), Some(951_868_800_000));
+        for wrong in [
+            "",
+            "2001-02-29",
+            "2000-13-01",
+            "2000-01-01T24:00:00Z",
+            "1969-01-01",
+            "7d",
+        ] {
+            assert_eq!(parse(wrong), None, "{wrong}");
         }
     }
 

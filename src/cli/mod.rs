@@ -1,5 +1,6 @@
 //! The command line: one file per command; `print` is the only one that prints.
 
+mod audit;
 mod config;
 mod connect;
 mod demo;
@@ -56,6 +57,9 @@ enum Command {
     /// Write, check, try and explain policies: who sees what of which column
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
+    /// Verify, search and sum up the record of who did what
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
     /// Add, list, rotate and remove developers
     #[command(subcommand)]
     Developer(developer::DeveloperCommand),
@@ -88,6 +92,7 @@ impl Cli {
             Command::Setup(args) => block_on(setup::run(args)),
             Command::Doctor(args) => block_on(doctor::run(args)),
             Command::Config(command) => config::run(command),
+            Command::Audit(command) => audit::run(command),
             Command::Policy(command) => policy::run(command),
             Command::Developer(command) => developer::run(command),
             Command::Sandbox(command) => sandbox::run(command),

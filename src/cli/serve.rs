@@ -8,10 +8,11 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
+use super::audit;
 use super::{ConfigFile, block_on, print};
-use crate::audit::{Events, JsonLines, Writer};
+use crate::audit::Events;
+use crate::config::Config;
 use crate::config::reload::Reloader;
-use crate::config::{Config, EventsTo};
 use crate::server::Server;
 
 #[derive(Debug, Args)]
@@ -33,22 +34,12 @@ pub(super) fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
         .init();
     block_on(async move {
         let reloader = Reloader::new(&args.config.path, &loaded.config)?;
-        let (events, writer) = start_events(&loaded.config)?;
+        let (events, writer) = audit::start(&loaded.config.audit)?;
         let served = serve(loaded.config, reloader, events).await;
         writer.finished().await;
         served
     })?;
     Ok(ExitCode::SUCCESS)
-}
-
-fn start_events(config: &Config) -> anyhow::Result<(Events, Writer)> {
-    Ok(match &config.events {
-        EventsTo::Stderr => Events::start(JsonLines::to_stderr()),
-        EventsTo::File(path) => Events::start(
-            JsonLines::append_to(path)
-                .with_context(|| format!("events cannot be written to {}", path.display()))?,
-        ),
-    })
 }
 
 /// Accepts clients until it is told to stop.

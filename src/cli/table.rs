@@ -22,6 +22,27 @@ pub(super) struct Rows {
 }
 
 impl Rows {
+    /// Rows that were made here.
+    pub(super) fn new(columns: &[&str], rows: Vec<Vec<Value>>) -> Self {
+        Self {
+            columns: columns.iter().map(|column| (*column).to_owned()).collect(),
+            rows,
+        }
+    }
+
+    /// A line of names and a line for each row ([RFC 4180](https://www.rfc-editor.org/rfc/rfc4180)).
+    pub(super) fn to_csv(&self) -> String {
+        let names = csv_line(self.columns.iter().map(String::as_str));
+        let rows = self.rows.iter().map(|row| {
+            let cells: Vec<String> = row.iter().map(csv_cell).collect();
+            csv_line(cells.iter().map(String::as_str))
+        });
+        std::iter::once(names)
+            .chain(rows)
+            .collect::<Vec<_>>()
+            .join("\n")
+    }
+
     /// Reads what a query answered. The console has text, bigint and boolean columns only.
     pub(super) fn read(columns: &[Column], rows: &[Row]) -> anyhow::Result<Self> {
         Ok(Self {
@@ -75,6 +96,30 @@ impl Rows {
             padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
         });
         lines.collect::<Vec<_>>().join("\n")
+    }
+}
+
+/// Cells with a comma between; quoted where they must be, and where a spreadsheet would take them for a formula.
+pub(super) fn csv_line<'a>(cells: impl Iterator<Item = &'a str>) -> String {
+    let quoted = cells.map(|cell| {
+        let formula = cell.starts_with(['=', '+', '-', '@', '\t']);
+        match formula || cell.contains(['"', ',', '\n', '\r']) {
+            true => format!(
+                "\"{}{}\"",
+                if formula { "'" } else { "" },
+                cell.replace('"', "\"\"")
+            ),
+            false => cell.to_owned(),
+        }
+    });
+    quoted.collect::<Vec<_>>().join(",")
+}
+
+fn csv_cell(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! From the raw configuration to the checked one.
 
+mod audit;
 mod policy;
 mod upstream;
 
@@ -13,7 +14,7 @@ use toml::Spanned;
 
 use super::developers::{DevelopersFile, check_name};
 use super::raw::{RawConfig, RawDeveloper, RawLimits, RawListen, RawTls};
-use super::{Config, Developer, EventsTo, Limits, Listen, Loaded};
+use super::{Config, Developer, Limits, Listen, Loaded};
 use crate::report::toml_file::beside;
 use crate::report::units::{Size, Span};
 use crate::report::{Problem, Report};
@@ -72,16 +73,14 @@ impl Check<'_> {
         let developers = self.developers(raw.developer, developers_file.as_deref());
         let upstreams =
             self.upstreams(raw.upstream, &defaults, &developers, raw.contact.as_deref());
-        let events = match raw.events.file {
-            Some(file) => EventsTo::File(beside(self.path, &file)),
-            None => EventsTo::Stderr,
-        };
+        let audit = self.audit(&raw.audit);
+        self.no_events(raw.events.as_ref());
         let limits = self.limits(&raw.limits);
         Some(Config {
             listen: listen?,
             upstreams,
             developers,
-            events,
+            audit,
             limits,
             developers_file,
             contact: raw.contact,

@@ -26,7 +26,8 @@ pub(super) struct RawConfig {
     #[serde(default)]
     pub developer: Vec<Spanned<RawDeveloper>>,
     #[serde(default)]
-    pub events: RawEvents,
+    pub audit: RawAudit,
+    pub events: Option<Spanned<toml::Value>>,
     #[serde(default)]
     pub limits: RawLimits,
 }
@@ -103,11 +104,18 @@ pub(super) struct RawDeveloper {
     pub groups: Vec<Spanned<String>>,
 }
 
-/// `[events]`
+/// `[audit]`
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct RawEvents {
-    pub file: Option<PathBuf>,
+pub(super) struct RawAudit {
+    pub folder: Option<PathBuf>,
+    pub key_file: Option<PathBuf>,
+    pub durable: Option<bool>,
+    pub segment_size: Option<Spanned<Size>>,
+    pub segment_age: Option<Spanned<Span>>,
+    pub retention: Option<Spanned<Span>>,
+    pub checkpoint_interval: Option<Spanned<Span>>,
+    pub checkpoints: Option<Spanned<String>>,
 }
 
 /// `[limits]`

@@ -6,9 +6,10 @@ use std::path::Path;
 use serde::de::DeserializeOwned;
 
 use super::raw::{
-    RawConfig, RawDeveloper, RawEvents, RawLimits, RawListen, RawSandbox, RawTls, RawUpstream,
+    RawAudit, RawConfig, RawDeveloper, RawLimits, RawListen, RawSandbox, RawTls, RawUpstream,
 };
 use super::*;
+use crate::audit::AuditSettings;
 use crate::sandbox::settings::{Overlap, Seal};
 
 const UPSTREAM: &str =
@@ -45,7 +46,7 @@ fn a_small_file_gets_the_defaults() {
     let config = config(UPSTREAM);
     assert_eq!(config.listen.address, ([127, 0, 0, 1], 6432).into());
     assert!(config.listen.tls.is_none());
-    assert_eq!(config.events, EventsTo::Stderr);
+    assert_eq!(config.audit, AuditSettings::in_folder(Path::new("audit")));
     assert_eq!(config.limits, Limits::default());
     let shop = &config.upstreams["shop"];
     assert_eq!(shop.isolation, Isolation::Sandbox(Seal::Sealed));
@@ -406,6 +407,7 @@ fn the_example_s_comments_are_the_defaults() {
         (is_default && !["tls", "file", "url_env"].contains(&name)).then_some((name, value))
     });
     let (mut sandbox, mut limits, mut count) = (String::new(), String::new(), 0);
+    let mut audit = String::new();
     for (name, value) in settings {
         count += 1;
         let line = format!("{name} = {value}\n");
@@ -413,6 +415,13 @@ fn the_example_s_comments_are_the_defaults() {
             "max_message_size" | "startup_timeout" | "shutdown_grace" | "seal_check" => {
                 limits += &line
             }
+            "folder"
+            | "key_file"
+            | "durable"
+            | "segment_size"
+            | "segment_age"
+            | "checkpoint_interval"
+            | "checkpoints" => audit += &line,
             "max_clients" if value == "1000" => limits += &line,
             "policy"
             | "isolation"
@@ -423,7 +432,10 @@ fn the_example_s_comments_are_the_defaults() {
         }
     }
     assert!(count >= 15, "{count}");
-    let config = config(&format!("[sandbox]\n{sandbox}[limits]\n{limits}{UPSTREAM}"));
+    let config = config(&format!(
+        "[sandbox]\n{sandbox}[limits]\n{limits}[audit]\n{audit}{UPSTREAM}"
+    ));
+    assert_eq!(config.audit, AuditSettings::in_folder(Path::new("audit")));
     assert_eq!(config.limits, Limits::default());
     assert_eq!(config.upstreams["shop"].sandbox, SandboxSettings::default());
 }
@@ -449,7 +461,7 @@ fn every_setting_is_documented() {
         ("[[upstream]]", fields::<RawUpstream>()),
         ("[sandbox]", fields::<RawSandbox>()),
         ("[[developer]]", fields::<RawDeveloper>()),
-        ("[events]", fields::<RawEvents>()),
+        ("[audit]", fields::<RawAudit>()),
         ("[limits]", fields::<RawLimits>()),
     ];
     for (title, fields) in sections {
@@ -464,5 +476,48 @@ fn every_setting_is_documented() {
                 "{title} does not explain {field}"
             );
         }
+    }
+}
+
+#[test]
+fn the_audit_is_set_or_refused() {
+    let parse = |lines: &str| {
+        let text = format!("{lines}\n{UPSTREAM}");
+        Config::parse(Path::new("/etc/devinprod.toml"), &text, &|_| None)
+    };
+    let places = [
+        ("none", "none"),
+        ("far/checks", "/etc/far/checks"),
+        (
+            "https://user:pw@example.com/x?token=1",
+            "https://example.com",
+        ),
+        ("syslog+udp://192.0.2.1:514", "syslog+udp://192.0.2.1:514"),
+        ("syslog+tcp://[::1]:601", "syslog+tcp://[::1]:601"),
+        ("syslog+unix:///dev/log", "syslog+unix:///dev/log"),
+    ];
+    for (written, meant) in places {
+        let config = parse(&format!("[audit]\ncheckpoints = \"{written}\""))
+            .unwrap()
+            .config;
+        assert_eq!(config.audit.checkpoints.to_string(), meant);
+        assert_eq!(config.audit.folder, Path::new("/etc/audit"));
+        assert_eq!(config.audit.key_file, Path::new("/etc/audit.key"));
+    }
+    for (lines, expected) in [
+        (
+            "[audit]\ncheckpoints = \"ftp://x\"",
+            "no place for checkpoints",
+        ),
+        (
+            "[audit]\ncheckpoints = \"syslog+udp://name:514\"",
+            "no place for checkpoints",
+        ),
+        ("[audit]\nsegment_size = \"1kB\"", "at least 64kB"),
+        ("[audit]\nretention = \"0s\"", "may not be zero"),
+        ("[events]\nfile = \"x\"", "[events] is gone"),
+    ] {
+        let report = parse(lines).unwrap_err().to_string();
+        assert!(report.contains(expected), "{report}");
     }
 }

@@ -9,16 +9,14 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::{DEVELOPER, DemoArgs, Failure, Secrets, USUAL_PORT, shop};
-use crate::audit::{Events, JsonLines, Writer};
+use crate::audit::Writer;
+use crate::cli::audit;
 use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::policy::Policy;
 use crate::seal::{self, Names, SealOptions};
 use crate::server::Server;
 use crate::upstream::admin::admin;
-
-/// Where the proxy writes its events, in the demo's folder.
-const EVENTS_FILE: &str = "events.jsonl";
 
 /// Seals the shop, or completes its seal; nothing is done to a whole one.
 pub(super) async fn seal(cluster: &Cluster, secrets: &Secrets) -> anyhow::Result<()> {
@@ -61,10 +59,7 @@ impl Proxy {
         let listener = listen(args.port).await?;
         let address = listener.local_addr()?;
         let config = config(&args.dir, address, cluster, secrets)?;
-        let events = args.dir.join(EVENTS_FILE);
-        let sink = JsonLines::append_to(&events)
-            .with_context(|| format!("events cannot be written to {}", events.display()))?;
-        let (events, writer) = Events::start(sink);
+        let (events, writer) = audit::start(&config.audit)?;
         let server = Server::new(config, events);
         if let Some((_, what)) = server.check_seals().await.into_iter().next() {
             anyhow::bail!("the seal does not hold: {what}");

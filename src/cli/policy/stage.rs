@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_postgres::Client;
 
-use crate::audit::{Events, JsonLines, Writer};
+use crate::audit::{Events, Nowhere, Writer};
 use crate::cli::Failure;
 use crate::config::Config;
 use crate::policy::Policy;
@@ -53,7 +53,7 @@ impl Stage {
         let password = Alphanumeric.sample_string(&mut rand::rng(), 32);
         let text = configuration(address, &database, url, policy, players, &password)?;
         let loaded = Config::parse(&PathBuf::from("/policy.toml"), &text, &|_| None)?;
-        let (events, writer) = Events::start(JsonLines::to_nowhere());
+        let (events, writer) = Events::start(Nowhere);
         let server = Server::new(loaded.config, events);
         if let Some((_, what)) = server.check_seals().await.into_iter().next() {
             return Err(Failure::new(

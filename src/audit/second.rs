@@ -1,0 +1,295 @@
+//! Brings checkpoints to their second place. It never holds the log up: what cannot be delivered is tried again, and
+//! the log gets a note of it.
+
+use std::collections::VecDeque;
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
+
+use super::event::{Event, EventKind};
+use super::settings::{SecondPlace, Syslog};
+use super::time::Utc;
+
+/// How many checkpoints may wait; of more, the oldest are dropped, as each later one binds all that came before it.
+const WAITING: usize = 1_024;
+/// The pause after a failure; doubled with each, up to the longest.
+const PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// How long one delivery may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the end of the process waits for the last delivery.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// Takes checkpoints and brings them on in a thread of its own.
+#[derive(Debug)]
+pub(super) struct Courier {
+    shared: Option<Arc<Shared>>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: VecDeque<Arc<[u8]>>,
+    news: Vec<EventKind>,
+    ends: bool,
+    ended: bool,
+}
+
+impl Courier {
+    /// Starts the thread, if there is a second place.
+    pub fn start(place: &SecondPlace) -> Self {
+        if matches!(place, SecondPlace::Nowhere) {
+            return Self { shared: None };
+        }
+        let shared = Arc::new(Shared::default());
+        let (working, place) = (shared.clone(), place.clone());
+        let thread = std::thread::Builder::new().name("checkpoints".to_owned());
+        let started = thread.spawn(move || working.run(&place));
+        if let Err(error) = started {
+            shared.with(|state| {
+                state.ended = true;
+                state.news.push(EventKind::SecondPlaceLost {
+                    reason: error.to_string(),
+                });
+            });
+        }
+        Self {
+            shared: Some(shared),
+        }
+    }
+
+    /// Takes a checkpoint's line.
+    pub fn carry(&self, line: Vec<u8>) {
+        let Some(shared) = &self.shared else { return };
+        shared.with(|state| {
+            if state.waiting.len() >= WAITING {
+                state.waiting.pop_front();
+            }
+            state.waiting.push_back(line.into());
+        });
+        shared.changed.notify_all();
+    }
+
+    /// What should be noted in the log since the last call.
+    pub fn news(&self) -> Vec<Event> {
+        let news = self
+            .shared
+            .as_ref()
+            .map(|shared| shared.with(|state| std::mem::take(&mut state.news)));
+        news.unwrap_or_default()
+            .into_iter()
+            .map(Event::now)
+            .collect()
+    }
+
+    /// Waits, not for long, until everything is delivered.
+    pub fn finish(&self) {
+        let Some(shared) = &self.shared else { return };
+        shared.with(|state| state.ends = true);
+        shared.changed.notify_all();
+        let until = Instant::now() + GOODBYE;
+        let mut state = shared.state.lock().unwrap_or_else(PoisonError::into_inner);
+        while !state.ended {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            state = shared
+                .changed
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+    }
+}
+
+impl Drop for Courier {
+    fn drop(&mut self) {
+        if let Some(shared) = &self.shared {
+            shared.with(|state| state.ends = true);
+            shared.changed.notify_all();
+        }
+    }
+}
+
+impl Shared {
+    fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn run(&self, place: &SecondPlace) {
+        let mut pause = PAUSE;
+        let mut lost = false;
+        while let Some(line) = self.next() {
+            match deliver(place, &line) {
+                Ok(()) => {
+                    pause = PAUSE;
+                    self.with(|state| {
+                        // Only if it is still the first: it may have been dropped for room.
+                        if state
+                            .waiting
+                            .front()
+                            .is_some_and(|first| Arc::ptr_eq(first, &line))
+                        {
+                            state.waiting.pop_front();
+                        }
+                        if lost {
+                            state.news.push(EventKind::SecondPlaceBack);
+                        }
+                    });
+                    lost = false;
+                }
+                Err(error) => {
+                    tracing::warn!(%place, %error, "a checkpoint could not be brought to its second place");
+                    if !lost {
+                        let reason = error.to_string();
+                        self.with(|state| state.news.push(EventKind::SecondPlaceLost { reason }));
+                    }
+                    lost = true;
+                    if self.rest(pause) {
+                        break;
+                    }
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+            }
+        }
+        self.with(|state| state.ended = true);
+        self.changed.notify_all();
+    }
+
+    /// Waits for something to deliver; None: nothing is left, and nothing will come.
+    fn next(&self) -> Option<Arc<[u8]>> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some(line) = state.waiting.front() {
+                return Some(line.clone());
+            }
+            if state.ends {
+                return None;
+            }
+            state = self
+                .changed
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Pauses; true if the process ends.
+    fn rest(&self, pause: Duration) -> bool {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let (state, _) = self
+            .changed
+            .wait_timeout_while(state, pause, |state| !state.ends)
+            .unwrap_or_else(PoisonError::into_inner);
+        state.ends
+    }
+}
+
+fn deliver(place: &SecondPlace, line: &[u8]) -> io::Result<()> {
+    match place {
+        SecondPlace::Nowhere => Ok(()),
+        SecondPlace::File(path) => append(path, line),
+        SecondPlace::Http(url) => post(url, line),
+        SecondPlace::Syslog(syslog) => send(syslog, line),
+    }
+}
+
+fn append(path: &Path, line: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(path)?;
+    // A line that was cut short is left as it is; readers skip it.
+    file.write_all(&[line, b"\n"].concat())?;
+    file.sync_data()
+}
+
+fn post(url: &url::Url, line: &[u8]) -> io::Result<()> {
+    let tls = TlsConfig::builder()
+        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .root_certs(system_roots())
+        .build();
+    let agent = ureq::Agent::new_with_config(
+        ureq::Agent::config_builder()
+            .timeout_global(Some(PATIENCE))
+            .max_redirects(0)
+            .tls_config(tls)
+            .build(),
+    );
+    agent
+        .post(url.as_str())
+        .header("content-type", "application/json")
+        .send(line)
+        .map(|_| ())
+        // Without the URL, which may hold a token.
+        .map_err(|error| match error {
+            ureq::Error::StatusCode(code) => io::Error::other(format!("it answered {code}")),
+            ureq::Error::Io(error) => error,
+            ureq::Error::Timeout(_) => io::ErrorKind::TimedOut.into(),
+            _ => io::Error::other("it could not be reached"),
+        })
+}
+
+/// The certificates that this system trusts.
+fn system_roots() -> RootCerts {
+    let found = rustls_native_certs::load_native_certs();
+    let certificates = found.certs.iter();
+    RootCerts::Specific(Arc::new(
+        certificates
+            .map(|der| Certificate::from_der(der).to_owned())
+            .collect(),
+    ))
+}
+
+fn send(syslog: &Syslog, line: &[u8]) -> io::Result<()> {
+    let message = syslog_message(line, SystemTime::now());
+    match syslog {
+        Syslog::Udp(address) => {
+            let any: SocketAddr = match address {
+                SocketAddr::V4(_) => ([0, 0, 0, 0], 0).into(),
+                SocketAddr::V6(_) => ([0_u16; 8], 0).into(),
+            };
+            let socket = std::net::UdpSocket::bind(any)?;
+            socket.send_to(&message, address).map(|_| ())
+        }
+        Syslog::Tcp(address) => {
+            let mut stream = std::net::TcpStream::connect_timeout(address, PATIENCE)?;
+            stream.set_write_timeout(Some(PATIENCE))?;
+            let mut frame = format!("{} ", message.len()).into_bytes();
+            frame.extend_from_slice(&message);
+            stream.write_all(&frame)?;
+            stream.shutdown(std::net::Shutdown::Write)
+        }
+        Syslog::Unix(path) => {
+            let socket = std::os::unix::net::UnixDatagram::unbound()?;
+            socket.set_write_timeout(Some(PATIENCE))?;
+            socket.send_to(&message, path).map(|_| ())
+        }
+    }
+}
+
+/// Facility 13 (log audit), severity 6 (informational), as [RFC 5424, 6](https://www.rfc-editor.org/rfc/rfc5424#section-6)
+/// has it: no host name, which is not known for sure, no structured data.
+fn syslog_message(line: &[u8], now: SystemTime) -> Vec<u8> {
+    let header = format!(
+        "<{}>1 {} - devinprod {} checkpoint - ",
+        13 * 8 + 6,
+        Utc(now),
+        std::process::id()
+    );
+    let mut message = header.into_bytes();
+    message.extend_from_slice(line);
+    message
+}

@@ -1,0 +1,89 @@
+//! `[audit]`: where the log is, and how it is kept.
+
+use std::path::PathBuf;
+
+use toml::Spanned;
+
+use super::Check;
+use crate::audit::AuditSettings;
+use crate::audit::settings::{SecondPlace, Syslog};
+use crate::config::raw::RawAudit;
+use crate::report::Problem;
+use crate::report::toml_file::beside;
+
+/// Below this, a log would be more checkpoints than records.
+const SMALLEST_SEGMENT: u64 = 64 << 10;
+
+impl Check<'_> {
+    pub(super) fn audit(&mut self, raw: &RawAudit) -> AuditSettings {
+        let folder = raw.folder.clone().unwrap_or_else(|| PathBuf::from("audit"));
+        let base = AuditSettings::in_folder(&beside(self.path, &folder));
+        let segment_size = match &raw.segment_size {
+            Some(size) if size.get_ref().0 < SMALLEST_SEGMENT => {
+                let what = "a segment is at least 64kB";
+                self.problems.push(Problem::at(size.span(), what));
+                base.segment_size
+            }
+            Some(size) => size.get_ref().0,
+            None => base.segment_size,
+        };
+        AuditSettings {
+            key_file: match &raw.key_file {
+                Some(file) => beside(self.path, file),
+                None => base.key_file,
+            },
+            durable: raw.durable.unwrap_or(base.durable),
+            segment_size,
+            segment_age: self.duration(&raw.segment_age, base.segment_age),
+            retention: raw
+                .retention
+                .as_ref()
+                .map(|_| self.duration(&raw.retention, base.segment_age)),
+            checkpoint_interval: self.duration(&raw.checkpoint_interval, base.checkpoint_interval),
+            checkpoints: match &raw.checkpoints {
+                Some(place) => self.second_place(place).unwrap_or(base.checkpoints),
+                None => base.checkpoints,
+            },
+            folder: base.folder,
+        }
+    }
+
+    fn second_place(&mut self, place: &Spanned<String>) -> Option<SecondPlace> {
+        let text = place.get_ref().as_str();
+        let Some((scheme, rest)) = text.split_once("://") else {
+            return Some(match text {
+                "none" => SecondPlace::Nowhere,
+                path => SecondPlace::File(beside(self.path, path.as_ref())),
+            });
+        };
+        let found = match scheme {
+            "http" | "https" => url::Url::parse(text).ok().map(SecondPlace::Http),
+            "syslog+udp" => rest.parse().ok().map(Syslog::Udp).map(SecondPlace::Syslog),
+            "syslog+tcp" => rest.parse().ok().map(Syslog::Tcp).map(SecondPlace::Syslog),
+            "syslog+unix" if rest.starts_with('/') => {
+                Some(SecondPlace::Syslog(Syslog::Unix(rest.into())))
+            }
+            _ => None,
+        };
+        if found.is_none() {
+            let problem = Problem::at(place.span(), "this is no place for checkpoints").hint(
+                "a file, `none`, `https://…`, `syslog+udp://IP:PORT`, `syslog+tcp://IP:PORT` or `syslog+unix:///dev/log`",
+            );
+            self.problems.push(problem);
+        }
+        found
+    }
+
+    /// What was called `[events]` before there was an audit.
+    pub(super) fn no_events(&mut self, events: Option<&Spanned<toml::Value>>) {
+        if let Some(events) = events {
+            self.problems.push(
+                Problem::at(
+                    events.span(),
+                    "[events] is gone: what it recorded is part of the audit",
+                )
+                .hint("remove it, and write `[audit]` with `folder = \"audit\"` in its place"),
+            );
+        }
+    }
+}
