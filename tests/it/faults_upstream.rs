@@ -2,8 +2,6 @@
 //! a clear error, the others go on, and what is committed stays as it was.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use devinprod::audit::{EndReason, EventKind};
@@ -14,6 +12,7 @@ use super::chaos_kit::{
 };
 use super::harness::wire::Client;
 use super::harness::{self, Setup, TestDatabase};
+use super::process_kit::Process;
 
 #[tokio::test]
 async fn a_terminated_backend_ends_its_sandbox_and_each_client_is_told_once() {
@@ -260,58 +259,6 @@ async fn an_upstream_without_free_connections_is_said_to_be_full() {
     );
 }
 
-/// A `devinprod serve` of its own process; killed when dropped.
-struct Process {
-    child: Child,
-    port: u16,
-    folder: tempfile::TempDir,
-}
-
-impl Process {
-    fn start(config: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("devinprod.toml");
-        fs::write(&file, config).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_devinprod"))
-            .args(["serve", "--config"])
-            .arg(&file)
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
-        let port = said
-            .by_ref()
-            .map_while(Result::ok)
-            .find_map(|line| {
-                line.split_once("listening on 127.0.0.1:")?
-                    .1
-                    .trim()
-                    .parse()
-                    .ok()
-            })
-            .expect("it says where it listens");
-        // Its standard error must not fill up.
-        std::thread::spawn(move || said.for_each(drop));
-        Self {
-            child,
-            port,
-            folder,
-        }
-    }
-
-    fn url(&self, user: &str) -> String {
-        format!("postgres://{user}:secret@127.0.0.1:{}/app", self.port)
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 async fn sealed_config(database: &TestDatabase) -> String {
     let prefix = format!("{}_", database.name);
     let password = harness::seal_database(database, &prefix).await;
@@ -425,7 +372,16 @@ async fn a_hangup_signal_reloads_and_running_sandboxes_go_on() {
         "developers = [\"dev1\", \"dev2\"]",
         "developers = [\"dev1\"]",
     );
-    fs::write(process.folder.path().join("devinprod.toml"), fewer).unwrap();
+    fs::write(
+        process
+            .folder
+            .as_ref()
+            .unwrap()
+            .path()
+            .join("devinprod.toml"),
+        fewer,
+    )
+    .unwrap();
     let pid = rustix::process::Pid::from_child(&process.child);
     rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
     eventually("dev2 has lost its access", || async {
@@ -437,7 +393,16 @@ async fn a_hangup_signal_reloads_and_running_sandboxes_go_on() {
     assert_eq!(value(&mut stays, "SELECT n FROM made").await, "1");
 
     // A broken file changes nothing.
-    fs::write(process.folder.path().join("devinprod.toml"), "[listen").unwrap();
+    fs::write(
+        process
+            .folder
+            .as_ref()
+            .unwrap()
+            .path()
+            .join("devinprod.toml"),
+        "[listen",
+    )
+    .unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(value(&mut stays, "SELECT n FROM made").await, "1");

@@ -1,6 +1,8 @@
 //! The integration tests: one binary, one file per behaviour, a real Postgres in each.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+mod audit;
+mod audit_cli;
 mod canary;
 mod chaos;
 mod chaos_kit;
@@ -30,6 +32,7 @@ mod own_cells_kit;
 mod own_cells_returning;
 mod policy_cases;
 mod policy_check;
+mod process_kit;
 mod recorded;
 mod redirect_sql;
 mod redirect_upsert;
