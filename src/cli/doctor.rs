@@ -8,8 +8,8 @@ use clap::Args;
 use super::print;
 use crate::seal::doctor::{Promise, Verdict};
 use crate::seal::{self, Names, SealError};
-use crate::upstream::address::{Address, Password};
-use crate::upstream::admin::admin;
+use crate::upstream::address::Address;
+use crate::upstream::admin::{admin, admin_as};
 
 /// Which upstream to examine.
 #[derive(Debug, Args)]
@@ -41,10 +41,7 @@ pub(super) async fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
         .await
         .with_context(|| format!("cannot connect to {address}"))?;
     let connect = async |role: &str, password: &str| {
-        let mut own = address.clone();
-        role.clone_into(&mut own.user);
-        own.password = Password::new(password);
-        admin(&own)
+        admin_as(&address, role, password)
             .await
             .map_err(|error| SealError::Connect(Box::new(error)))
     };

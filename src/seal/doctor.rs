@@ -4,15 +4,18 @@
 //! is rolled back, armed ones leave at most an empty table of a random name, which is then dropped.
 
 use rand::distr::{Alphanumeric, SampleString};
+use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Error, Row, SimpleQueryMessage};
 
 use super::judge::{Finding, Gravity, judge};
 use super::{COMMIT_REFUSED, Lease, Names, SealError, Survey, lease, survey};
 
 mod attempts;
+mod quick;
 mod reads;
 
 pub use attempts::{ARMED, Armed, UNARMED, Unarmed};
+pub use quick::quick;
 
 /// What became of one promise.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,9 +102,12 @@ impl Target {
     /// Finds a table and a sequence that the armed `reader` may write to.
     pub async fn find(keeper: &Client, names: &Names, reader: &str) -> Result<Self, SealError> {
         let writers = names.writers();
-        let table = keeper.query_opt(TABLE, &[&writers]).await?;
-        let sequence = keeper.query_opt(SEQUENCE, &[&writers]).await?;
-        let schema = keeper.query_opt(SCHEMA, &[&writers]).await?;
+        let writers: &[&(dyn ToSql + Sync)] = &[&writers];
+        let (table, sequence, schema) = futures::try_join!(
+            keeper.query_opt(TABLE, writers),
+            keeper.query_opt(SEQUENCE, writers),
+            keeper.query_opt(SCHEMA, writers),
+        )?;
         let text = |row: &Option<Row>, place: usize| -> Result<Option<String>, SealError> {
             Ok(row.as_ref().map(|row| row.try_get(place)).transpose()?)
         };

@@ -5,8 +5,10 @@ use crate::config::Upstream;
 use crate::error::{Refusal, SqlState};
 use crate::sandbox::registry::{Blocking, Opened, Opener};
 use crate::sandbox::settings::{Isolation, SandboxSettings, Seal};
-use crate::seal::{self, Gravity};
+use crate::seal::doctor::{self, Verdict};
+use crate::seal::{self, Gravity, Lease};
 use crate::upstream::address::Password;
+use crate::upstream::admin::{admin, admin_as};
 use crate::upstream::command::Flavor;
 use crate::upstream::connect::{self, ConnectError};
 use crate::upstream::link::Link;
@@ -26,7 +28,16 @@ pub struct UpstreamOpener {
     sealed: tokio::sync::OnceCell<()>,
     /// What a later look found wrong with the seal.
     opened: Mutex<Option<Refusal>>,
+    /// The developer role that attacked the seal: the first sandbox takes it over.
+    spare: Mutex<Option<Spare>>,
     secrets: Arc<Mutex<HashMap<i32, Vec<u8>>>>,
+}
+
+/// A leased role, and a connection as it: as long as there is one, nobody else gets the role.
+#[derive(Debug)]
+struct Spare {
+    lease: Lease,
+    connection: tokio_postgres::Client,
 }
 
 /// Gives up what belongs to a backend when its connection does.
@@ -52,6 +63,7 @@ impl UpstreamOpener {
             keeper: tokio::sync::Mutex::default(),
             sealed: tokio::sync::OnceCell::new(),
             opened: Mutex::default(),
+            spare: Mutex::default(),
             secrets: Arc::default(),
         }
     }
@@ -65,12 +77,13 @@ impl UpstreamOpener {
             && self.upstream.sets == upstream.sets
     }
 
-    /// Whether the seal that should be there is there, and whole.
+    /// Whether the seal that should be there is there, whole, and holds when it is attacked; the first to ask waits for
+    /// both.
     pub async fn check_seal(&self) -> Result<(), Refusal> {
         if !self.is_sealed() {
             return Ok(());
         }
-        self.sealed.get_or_try_init(|| self.verify()).await?;
+        self.sealed.get_or_try_init(|| self.examine()).await?;
         let opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
         opened.clone().map_or(Ok(()), Err)
     }
@@ -81,6 +94,8 @@ impl UpstreamOpener {
         if !self.is_sealed() || !self.sealed.initialized() {
             return None;
         }
+        // Nobody came for it.
+        drop(self.take_spare());
         let found = self.verify().await.err();
         if let Some(refusal) = &found
             && refusal.sqlstate != SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE
@@ -98,9 +113,70 @@ impl UpstreamOpener {
         }
     }
 
+    /// What is done once, before anybody uses the upstream.
+    async fn examine(&self) -> Result<(), Refusal> {
+        self.verify().await?;
+        let address = &self.upstream.address;
+        let names = &self.upstream.names;
+        let unreachable = |error| self.unreachable(&error);
+        let attack = async |developer: &tokio_postgres::Client, role: &str, may_arm| {
+            self.in_time(doctor::quick(developer, names, role, may_arm))
+                .await?
+                .map_err(|error| self.seal_refusal(&error))
+        };
+        let promises = if self.cannot_lease() {
+            let developer = admin(address).await.map_err(unreachable)?;
+            attack(&developer, &address.user, false).await?
+        } else {
+            let keeper = self.keeper().await?;
+            let lease = self.lease(&keeper, None).await?;
+            let connection = admin_as(address, &lease.role, &lease.password)
+                .await
+                .map_err(unreachable)?;
+            let promises = attack(&connection, &lease.role, true).await?;
+            *self.spare.lock().unwrap_or_else(PoisonError::into_inner) =
+                Some(Spare { lease, connection });
+            promises
+        };
+        let broken = promises
+            .into_iter()
+            .find(|promise| promise.verdict == Verdict::Broken);
+        match broken {
+            Some(promise) => {
+                drop(self.take_spare());
+                Err(self.open_seal(format!(
+                    "an attack succeeded against \"{}\" ({})",
+                    promise.text, promise.seen
+                )))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn take_spare(&self) -> Option<Spare> {
+        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        spare.take().filter(|spare| !spare.connection.is_closed())
+    }
+
+    /// A hot standby cannot lease: that is a write. Its url names a member of the readers' group.
+    fn cannot_lease(&self) -> bool {
+        matches!(self.upstream.isolation, Isolation::ReadOnly(Seal::Sealed))
+            && self.upstream.address.user != self.upstream.names.proxy()
+    }
+
+    async fn lease(
+        &self,
+        keeper: &tokio_postgres::Client,
+        set: Option<&str>,
+    ) -> Result<Lease, Refusal> {
+        self.in_time(seal::lease_of(keeper, set))
+            .await?
+            .map_err(|error| self.seal_refusal(&error))
+    }
+
     async fn verify(&self) -> Result<(), Refusal> {
         // A connection of its own: the look is a transaction, which nobody else's statement may get into.
-        let keeper = crate::upstream::admin::admin(&self.upstream.address)
+        let keeper = admin(&self.upstream.address)
             .await
             .map_err(|error| self.unreachable(&error))?;
         let findings = self
@@ -140,7 +216,7 @@ impl UpstreamOpener {
         if let Some(client) = keeper.as_ref().filter(|client| !client.is_closed()) {
             return Ok(client.clone());
         }
-        let client = crate::upstream::admin::admin(&self.upstream.address)
+        let client = admin(&self.upstream.address)
             .await
             .map_err(|error| self.unreachable(&error))?;
         let client = Arc::new(client);
@@ -228,9 +304,10 @@ fn is_lost(error: &tokio_postgres::Error) -> bool {
 impl Opener for UpstreamOpener {
     async fn open(&self, developer: &str) -> Result<Opened, Refusal> {
         let address = &self.upstream.address;
+        // Kept until the sandbox has its own connection as that role.
+        let mut spare = None;
         let (flavor, user, password) = match self.upstream.isolation {
-            // A hot standby cannot lease: that is a write. Its url names a member of the readers' group.
-            Isolation::ReadOnly(Seal::Sealed) if address.user != self.upstream.names.proxy() => {
+            Isolation::ReadOnly(Seal::Sealed) if self.cannot_lease() => {
                 self.check_seal().await?;
                 (
                     Flavor::ReadOnly,
@@ -242,10 +319,13 @@ impl Opener for UpstreamOpener {
                 self.check_seal().await?;
                 let keeper = self.keeper().await?;
                 let set = self.upstream.sets.get(developer).map(String::as_str);
-                let lease = self
-                    .in_time(seal::lease_of(&keeper, set))
-                    .await?
-                    .map_err(|error| self.seal_refusal(&error))?;
+                if set.is_none() {
+                    spare = self.take_spare();
+                }
+                let lease = match &spare {
+                    Some(spare) => spare.lease.clone(),
+                    None => self.lease(&keeper, set).await?,
+                };
                 let flavor = match self.upstream.isolation {
                     Isolation::ReadOnly(_) => Flavor::ReadOnly,
                     _ => Flavor::Sealed,
@@ -291,6 +371,7 @@ impl Opener for UpstreamOpener {
         )
         .await
         .map_err(|error| self.unreachable(&error))?;
+        drop(spare);
         let process = connection.process;
         self.secrets
             .lock()

@@ -4,7 +4,7 @@
 use tokio_postgres::{Client, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::address::Address;
+use super::address::{Address, Password};
 use super::connect::ConnectError;
 use super::tls;
 
@@ -31,6 +31,18 @@ pub async fn admin(address: &Address) -> Result<Client, ConnectError> {
     tokio::time::timeout(address.connect_timeout, connecting)
         .await
         .map_err(|_| ConnectError::TimedOut)?
+}
+
+/// [`admin`] as another role, with its password.
+pub async fn admin_as(
+    address: &Address,
+    role: &str,
+    password: &str,
+) -> Result<Client, ConnectError> {
+    let mut own = address.clone();
+    role.clone_into(&mut own.user);
+    own.password = Password::new(password);
+    admin(&own).await
 }
 
 async fn drive<E: std::fmt::Display>(connection: impl Future<Output = Result<(), E>>) {

@@ -50,6 +50,7 @@ mod seal_masks_drift;
 mod seal_masks_exceptions;
 mod seal_masks_kit;
 mod seal_masks_setup;
+mod seal_quick;
 mod seal_setup;
 mod seal_watch;
 mod smoke;

@@ -147,8 +147,9 @@ pub const UNARMED: [Unarmed; 32] = [
 ];
 
 /// What every armed attempt begins with.
-const ARM: &str = "SELECT devinprod.arm()";
-const PROOF: &str = "CREATE TABLE @proof@ ()";
+pub(super) const ARM: &str = "SELECT devinprod.arm()";
+/// What would prove a commit.
+pub(super) const PROOF: &str = "CREATE TABLE @proof@ ()";
 
 const fn escape(
     promise: &'static str,

@@ -10,10 +10,10 @@ use crate::seal::SealError;
 
 /// A way to read; `@table@`, `@column@` and `@view@` stand for what is sensitive.
 #[derive(Debug, Clone, Copy)]
-struct Way {
+pub(super) struct Way {
     /// What must not be possible.
-    promise: &'static str,
-    sql: &'static str,
+    pub(super) promise: &'static str,
+    pub(super) sql: &'static str,
 }
 
 /// Tried on each sensitive column; each must be denied.
@@ -70,7 +70,7 @@ const ARMED_RELATION: [Way; 2] = [
 ];
 
 /// Tried once armed, which has all the rights that there are; each must be denied.
-const SEAL: [Way; 14] = [
+pub(super) const SEAL: [Way; 14] = [
     way(
         "the masks' key cannot be read",
         "SELECT key FROM devinprod.mask_key",
@@ -131,31 +131,25 @@ const fn way(promise: &'static str, sql: &'static str) -> Way {
 }
 
 /// A relation with columns that are not clear, as the seal's own list has it.
-struct Masked {
-    table: String,
-    view: Option<String>,
-    columns: Vec<String>,
+pub(super) struct Masked {
+    pub(super) table: String,
+    pub(super) view: Option<String>,
+    pub(super) columns: Vec<String>,
     /// It is a table that can be written to.
-    written: bool,
+    pub(super) written: bool,
+    /// What developers see in place of the columns.
+    pub(super) treatments: Vec<String>,
 }
 
 /// Tries to read what is closed, as `developer`, who is not armed yet.
 pub(super) async fn reads(developer: &Client) -> Result<Vec<Promise>, SealError> {
-    let there: bool = developer
-        .query_one(
-            "SELECT to_regclass('devinprod.masked_relation') IS NOT NULL",
-            &[],
-        )
-        .await?
-        .try_get(0)?;
-    if !there {
+    let Some(masked) = sensitive(developer).await? else {
         return Ok(vec![Promise {
             text: "what is sensitive is synthetic".to_owned(),
             verdict: Verdict::Note,
             seen: "no policy was ever sealed here: developers read everything as it is".to_owned(),
         }]);
-    }
-    let masked = masked(developer).await?;
+    };
     let columns: usize = masked.iter().map(|relation| relation.columns.len()).sum();
     let mut promises = Vec::new();
     for way in &COLUMN {
@@ -194,11 +188,22 @@ pub(super) async fn reads(developer: &Client) -> Result<Vec<Promise>, SealError>
     Ok(promises)
 }
 
-async fn masked(developer: &Client) -> Result<Vec<Masked>, SealError> {
+/// The relations with sensitive columns; None where no policy was ever sealed.
+pub(super) async fn sensitive(developer: &Client) -> Result<Option<Vec<Masked>>, SealError> {
+    let there: bool = developer
+        .query_one(
+            "SELECT to_regclass('devinprod.masked_relation') IS NOT NULL",
+            &[],
+        )
+        .await?
+        .try_get(0)?;
+    if !there {
+        return Ok(None);
+    }
     let rows = developer
         .query(
             "SELECT format('%I.%I', r.schema, r.name), r.view, array_agg(quote_ident(c.name) ORDER BY c.number),
-                k.relkind IN ('r', 'p')
+                k.relkind IN ('r', 'p'), array_agg(DISTINCT c.treatment)
             FROM devinprod.masked_relation r JOIN devinprod.masked_column c USING (relation)
                 JOIN pg_catalog.pg_class k ON k.oid = to_regclass(format('%I.%I', r.schema, r.name))
             WHERE NOT c.clear AND EXISTS (SELECT FROM pg_catalog.pg_attribute a
@@ -207,16 +212,19 @@ async fn masked(developer: &Client) -> Result<Vec<Masked>, SealError> {
             &[],
         )
         .await?;
-    rows.iter()
+    let masked: Result<_, SealError> = rows
+        .iter()
         .map(|row| {
             Ok(Masked {
                 table: row.try_get(0)?,
                 view: row.try_get(1)?,
                 columns: row.try_get(2)?,
                 written: row.try_get(3)?,
+                treatments: row.try_get(4)?,
             })
         })
-        .collect()
+        .collect();
+    masked.map(Some)
 }
 
 fn each_column(way: &Way, masked: &[Masked]) -> Vec<String> {
@@ -267,7 +275,7 @@ async fn denied(developer: &Client, text: &str, statements: &[String], first: &s
     told(text, open)
 }
 
-fn told(text: &str, open: Vec<String>) -> Promise {
+pub(super) fn told(text: &str, open: Vec<String>) -> Promise {
     const SHOWN: usize = 3;
     let more = open.len().saturating_sub(SHOWN);
     let mut seen = open
@@ -309,7 +317,7 @@ async fn statistics(developer: &Client) -> Result<Promise, SealError> {
 }
 
 /// Functions and operators of the attacker's own, in front of those of Postgres, that would raise whatever they get.
-const SHADOWS: &str = "
+pub(super) const SHADOWS: &str = "
 CREATE SCHEMA devinprod_doctor;
 CREATE FUNCTION devinprod_doctor.caught(text) RETURNS text LANGUAGE plpgsql AS
     $$ BEGIN RAISE EXCEPTION USING ERRCODE = 'DP001', MESSAGE = 'caught'; END $$;
@@ -365,7 +373,7 @@ async fn shadows(
 }
 
 /// Functions that run with their owner's rights, and so with a right to read.
-async fn definers(developer: &Client) -> Result<Promise, SealError> {
+pub(super) async fn definers(developer: &Client) -> Result<Promise, SealError> {
     let rows = developer
         .query(
             "SELECT p.oid::regprocedure::text FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
