@@ -59,6 +59,10 @@ pub(super) struct SetupArgs {
     /// Code of the application that may run when developers write, as the plan names it; may be given repeatedly
     #[arg(long, value_name = "CODE")]
     vouch: Vec<String>,
+    /// A function of the application whose search_path is set to pg_catalog, pg_temp, as schema.name(types), or all: each that
+    /// the plan says could be steered. Every name in it must be qualified. May be given repeatedly; --remove undoes it
+    #[arg(long, value_name = "FUNCTION", conflicts_with = "remove")]
+    pin: Vec<String>,
     /// What the names of the roles begin with; another one for each sealed database of a server
     #[arg(long, value_name = "PREFIX", default_value = "devinprod_")]
     prefix: String,
@@ -99,6 +103,7 @@ async fn seal(
         proxy_verifier: password.verifier(),
         allowed_functions: args.allow_function.clone(),
         vouched: args.vouch.clone(),
+        pinned: args.pin.clone(),
         names,
         policy,
         exception_pairs: args.exception_pairs,
@@ -182,23 +187,30 @@ fn agreed(args: &SetupArgs, plan: &SealPlan, survey: &Survey, verb: &str) -> any
         return Ok(true);
     }
     print::note(format!(
-        "To {verb} {} as {}:",
+        "What changes, to {verb} {} as {}:",
         survey.database, survey.administrator.name
     ));
     for (number, step) in plan.steps.iter().enumerate() {
         print::note(format!("{:3}. {}", number + 1, step.reason));
     }
     if !plan.summary.is_empty() {
-        print::note("In particular:");
+        print::note("What is closed, given or ended:");
     }
     for line in &plan.summary {
         print::note(format!("  - {line}"));
     }
-    for Finding { what, remedy, .. } in &plan.findings {
+    let (open, known): (Vec<&Finding>, Vec<&Finding>) = plan
+        .findings
+        .iter()
+        .partition(|finding| !finding.remedy.is_empty());
+    for Finding { what, .. } in known {
         print::note(format!("note: {what}"));
-        if !remedy.is_empty() {
-            print::note(format!("      {remedy}"));
-        }
+    }
+    if !open.is_empty() {
+        print::note("What its owner must decide:");
+    }
+    for Finding { what, remedy, .. } in open {
+        print::note(format!("  - {what}\n    hint: {remedy}"));
     }
     if args.yes {
         return Ok(true);

@@ -23,6 +23,7 @@ pub mod masks;
 mod plan;
 mod queries;
 mod removal;
+mod sessions;
 pub mod survey;
 
 pub use apply::apply;
@@ -57,6 +58,9 @@ pub struct SealOptions {
     /// The application's own code that the owner of the data vouches for, as findings name it
     /// (`trigger public.orders.log`, `function public.f(integer)`), besides what the policy vouches for.
     pub vouched: Vec<String>,
+    /// Functions of the application (`schema.name(types)`) whose search path is pinned, so that the names in them mean the
+    /// same whoever calls; `all`: each that costs developers a right to write.
+    pub pinned: Vec<String>,
 }
 
 impl Default for SealOptions {
@@ -69,6 +73,7 @@ impl Default for SealOptions {
             policy: None,
             exception_pairs: 4,
             vouched: Vec::new(),
+            pinned: Vec::new(),
         }
     }
 }

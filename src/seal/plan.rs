@@ -9,7 +9,7 @@ use super::code;
 use super::grants::grants;
 use super::judge::{Finding, Gravity, OWNER_COMMENT, seal_faults, standing};
 use super::survey::{SealFunction, Survey};
-use super::{Names, SealError, SealOptions, masks};
+use super::{Names, SealError, SealOptions, masks, sessions};
 use crate::policy::Policy;
 
 const SCHEMA_SQL: &str = include_str!("schema.sql");
@@ -102,19 +102,28 @@ pub fn plan(survey: &Survey, options: &SealOptions) -> Result<SealPlan, SealErro
     findings.extend(closing.findings);
     findings.extend(defaults.findings);
     let definition = definition_steps(survey, options);
-    let code = code::plan(survey, options, &masks::sensitive(survey, options));
+    let sensitive = masks::sensitive(survey, options);
+    let pins = code::pins(survey, options, &sensitive);
+    findings.extend(pins.findings);
+    // As it will be.
+    let survey = &pins.survey;
+    let code = code::plan(survey, options, &sensitive);
     findings.extend(code.findings);
     let masks = masks::plan(survey, options, &code.closed, !definition.is_empty());
     findings.extend(masks.findings);
     let vouched = code::record(survey, options);
     let owner_works = !definition.is_empty()
         || closing.record.is_some()
+        || pins.record.is_some()
         || masks.owner_works
         || vouched.is_some();
+    let ends = sessions::wait_for(definition.iter().chain(&masks.steps));
     if owner_works {
         steps.extend(borrow(survey, names));
+        steps.extend(sessions::end(survey, names).filter(|_| ends));
         steps.extend(definition);
         steps.extend(closing.record);
+        steps.extend(pins.record);
         steps.extend(vouched);
     }
     steps.extend(masks.steps);
@@ -122,6 +131,7 @@ pub fn plan(survey: &Survey, options: &SealOptions) -> Result<SealPlan, SealErro
         steps.extend(give_back(survey, names));
     }
     steps.extend(closing.steps);
+    steps.extend(pins.steps);
     steps.extend(defaults.steps);
     steps.extend(grants(survey, options, &code.closed, &mut findings));
     steps.extend(code.steps);
@@ -136,6 +146,8 @@ pub fn plan(survey: &Survey, options: &SealOptions) -> Result<SealPlan, SealErro
     }
     let mut summary = closing.summary;
     summary.extend(defaults.summary);
+    summary.extend(pins.summary);
+    summary.extend(sessions::told(survey).filter(|_| ends));
     summary.extend(masks.summary);
     Ok(SealPlan {
         steps,

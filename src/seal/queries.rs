@@ -245,9 +245,12 @@ SELECT p.proname::text, pg_get_userbyid(p.proowner)::text, p.prosecdef,
     coalesce(array_to_string(p.proconfig, '; '), ''), p.prosrc
 FROM pg_proc p WHERE p.pronamespace = to_regnamespace('devinprod')::oid ORDER BY 1";
 
-/// How the guard's trigger stands: enabled mode, deferrable, initially deferred, its function.
+/// How the guard's trigger stands: enabled mode, deferrable, initially deferred, its
+/// function. Another trigger or a rule there could keep it from firing.
 pub(super) const GUARD: &str = "
-SELECT t.tgenabled::text, t.tgdeferrable, t.tginitdeferred, t.tgfoid::regproc::text
+SELECT CASE WHEN EXISTS (SELECT FROM pg_trigger o WHERE o.tgrelid = t.tgrelid AND o.oid <> t.oid)
+        OR EXISTS (SELECT FROM pg_rewrite r WHERE r.ev_class = t.tgrelid) THEN 'not alone' ELSE t.tgenabled::text END,
+    t.tgdeferrable, t.tginitdeferred, t.tgfoid::regproc::text
 FROM pg_trigger t WHERE t.tgrelid = to_regclass('devinprod.commit_guard')::oid
     AND t.tgname = 'refuse_commit'";
 

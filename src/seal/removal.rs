@@ -5,7 +5,7 @@ use tokio_postgres::Client;
 use super::judge::Finding;
 use super::plan::{SealPlan, Step};
 use super::survey::Survey;
-use super::{Names, SealError, masks, queries};
+use super::{Names, SealError, code, masks, queries};
 
 /// A privilege that PUBLIC lost to the seal.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +65,9 @@ pub fn removal(survey: &Survey, taken: &[Taken], names: &Names) -> Result<SealPl
     };
     give_back(survey, taken, &mut plan);
     plan.steps.extend(masks::removal(&survey.masks));
+    let (steps, findings) = code::unpin(survey);
+    plan.steps.extend(steps);
+    plan.findings.extend(findings);
     let ours: Vec<&str> = survey
         .roles
         .iter()

@@ -34,8 +34,12 @@ CREATE TABLE IF NOT EXISTS devinprod.vouched (code text PRIMARY KEY);
 COMMENT ON TABLE devinprod.vouched IS
     'Code of the application that runs when a developer writes, and that the owner of the data vouches for.';
 
-REVOKE ALL ON devinprod.commit_guard, devinprod.pair, devinprod.taken, devinprod.vouched FROM PUBLIC;
-GRANT SELECT ON devinprod.commit_guard, devinprod.pair, devinprod.taken, devinprod.vouched TO PUBLIC;
+CREATE TABLE IF NOT EXISTS devinprod.pinned (function text PRIMARY KEY, former text);
+COMMENT ON TABLE devinprod.pinned IS
+    'Functions of the application whose search_path setup pinned, and the one that they had; read when the seal is removed.';
+
+REVOKE ALL ON devinprod.commit_guard, devinprod.pair, devinprod.taken, devinprod.vouched, devinprod.pinned FROM PUBLIC;
+GRANT SELECT ON devinprod.commit_guard, devinprod.pair, devinprod.taken, devinprod.vouched, devinprod.pinned TO PUBLIC;
 GRANT SELECT, UPDATE (leased_at) ON devinprod.pair TO @warden@;
 
 CREATE OR REPLACE FUNCTION devinprod.refuse_commit() RETURNS trigger

@@ -20,6 +20,22 @@ pub struct Code {
     pub(super) event_triggers: Vec<u32>,
     /// What setup has on record as vouched for.
     pub(super) vouched: BTreeSet<String>,
+    /// What setup has on record as pinned.
+    pub(super) pinned: Vec<Pinned>,
+    /// The names of all functions that are not Postgres' own.
+    pub(super) names: BTreeSet<String>,
+}
+
+/// A function whose search path setup pinned.
+#[derive(Debug, Clone)]
+pub(super) struct Pinned {
+    pub(super) identity: String,
+    /// The search path that it had, as `pg_proc.proconfig` has it.
+    pub(super) former: Option<String>,
+    /// The one that it has; None where it has none, or where there is no such function.
+    pub(super) now: Option<String>,
+    /// Whether who asks may alter it.
+    pub(super) manageable: bool,
 }
 
 /// A piece of code and what it hangs on.
@@ -60,7 +76,11 @@ pub(super) struct Events {
 /// A function.
 #[derive(Debug, Clone)]
 pub(super) struct Routine {
+    pub(super) oid: u32,
     pub(super) identity: String,
+    pub(super) owner: String,
+    /// Whether who asks may alter it.
+    pub(super) manageable: bool,
     pub(super) definer: bool,
     pub(super) language: String,
     pub(super) search_path: Option<String>,
@@ -98,6 +118,22 @@ pub(super) struct Held {
     pub(super) owner: String,
     pub(super) manageable: bool,
     pub(super) privileges: BTreeSet<String>,
+}
+
+impl Action {
+    /// Whether this effect of it on the referencing rows sets a piece off.
+    pub(super) fn sets_off(&self, effect: Events, piece: &Piece) -> bool {
+        piece.relation == self.child
+            && piece.events.meets(effect)
+            && (piece.kind != Kind::Default || self.sets_default)
+    }
+}
+
+impl Routine {
+    /// The name by which one vouches for it.
+    pub(super) fn name(&self) -> String {
+        format!("function {}", self.identity)
+    }
 }
 
 impl Events {
@@ -181,7 +217,26 @@ pub(in crate::seal) async fn collect(client: &Client, names: &Names) -> Result<C
             vouched.insert(row.try_get(0)?);
         }
     }
+    let mut pinned = Vec::new();
+    if client
+        .query_one(queries::HAS_PINNED, &[])
+        .await?
+        .try_get(0)?
+    {
+        for row in client.query(queries::PINNED, &[]).await? {
+            pinned.push(Pinned {
+                identity: row.try_get(0)?,
+                former: row.try_get(1)?,
+                now: row.try_get(2)?,
+                manageable: row.try_get(3)?,
+            });
+        }
+    }
+    let names = client.query_one(queries::NAMES, &[]).await?;
+    let names: Vec<String> = names.try_get(0)?;
     Ok(Code {
+        pinned,
+        names: names.into_iter().collect(),
         pieces,
         routines,
         actions,
@@ -271,6 +326,7 @@ fn routine(row: &Row) -> Result<(u32, Routine), SealError> {
     Ok((
         row.try_get(0)?,
         Routine {
+            oid: row.try_get(0)?,
             identity: row.try_get(1)?,
             definer: row.try_get(2)?,
             language: row.try_get(3)?,
@@ -278,6 +334,8 @@ fn routine(row: &Row) -> Result<(u32, Routine), SealError> {
             standard_body: row.try_get(5)?,
             source: row.try_get(6)?,
             calls: row.try_get(7)?,
+            owner: row.try_get(8)?,
+            manageable: row.try_get(9)?,
         },
     ))
 }

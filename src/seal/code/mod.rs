@@ -13,11 +13,12 @@
 mod body;
 mod found;
 mod path;
+mod pin;
 mod queries;
+mod vouch;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::close::literal;
 use super::judge::Finding;
 use super::plan::Step;
 use super::survey::Survey;
@@ -26,6 +27,9 @@ use found::{Kind, Piece, Routine};
 
 pub use found::Code;
 pub(super) use found::collect;
+pub(super) use pin::{pins, unpin};
+pub(super) use vouch::record;
+use vouch::{refused, vouched};
 
 /// A relation that developers may not write to in some ways.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -163,11 +167,8 @@ impl Look<'_> {
             // Elsewhere the developer needs EXECUTE on it, and has none.
             return None;
         };
-        let routine = self.routine(piece)?;
-        if !routine.definer || self.is_vouched(piece) {
-            return None;
-        }
-        self.steerable(routine, 0)
+        let routine = self.routine(piece).filter(|routine| routine.definer)?;
+        self.steerable(routine)
             .map(|why| format!("{} runs {why} with its owner's rights", piece.name))
     }
 
@@ -192,10 +193,7 @@ impl Look<'_> {
                         .code
                         .pieces
                         .iter()
-                        .filter(|piece| {
-                            piece.relation == action.child && piece.events.meets(effect)
-                        })
-                        .filter(|piece| piece.kind != Kind::Default || action.sets_default)
+                        .filter(|piece| action.sets_off(effect, piece))
                         .find_map(|piece| self.as_owner(piece));
                     let further = || {
                         WRITES
@@ -220,6 +218,14 @@ impl Look<'_> {
         }
     }
 
+    /// Whether a foreign key's action sets a piece off.
+    fn is_set_off(&self, piece: &Piece) -> bool {
+        let mut actions = self.survey.code.actions.iter();
+        actions.any(|action| {
+            action.sets_off(action.on_delete, piece) || action.sets_off(action.on_update, piece)
+        })
+    }
+
     /// Why a piece is not sound that a foreign key's action sets off: what runs within the action runs as the owner of its table.
     fn as_owner(&self, piece: &Piece) -> Option<String> {
         match piece.kind {
@@ -230,10 +236,7 @@ impl Look<'_> {
             _ => {}
         }
         let routine = self.routine(piece)?;
-        if self.is_vouched(piece) {
-            return None;
-        }
-        self.steerable(routine, 0).map(|why| {
+        self.steerable(routine).map(|why| {
             format!(
                 "{} runs {why}, and a foreign key's action runs it as the owner of {}",
                 piece.name, piece.identity
@@ -271,7 +274,7 @@ impl Look<'_> {
         if routine.language == "c" || routine.language == "internal" {
             return None;
         }
-        let steerable = self.steerable(routine, 0);
+        let steerable = self.steerable(routine);
         let Kind::Trigger { rows, .. } = piece.kind else {
             return steerable.map(|why| format!("{} runs {why} on real values", piece.name));
         };
@@ -297,37 +300,42 @@ impl Look<'_> {
         })
     }
 
-    /// Whether who calls this function can choose what a name in it means; the function that it is, and why.
-    fn steerable(&self, routine: &Routine, depth: usize) -> Option<String> {
+    /// Whether who calls this function can choose what a name in it means, in words that begin with the function that it is.
+    fn steerable(&self, routine: &Routine) -> Option<String> {
+        let (of, why) = self.steered(routine, 0)?;
+        Some(format!("{}{why}", of.identity))
+    }
+
+    /// The same: the function that it is, which `routine` may call, and why.
+    fn steered<'a>(
+        &'a self,
+        routine: &'a Routine,
+        depth: usize,
+    ) -> Option<(&'a Routine, &'static str)> {
         if routine.language == "c" || routine.language == "internal" {
             return None;
         }
         if let Some(path) = &routine.search_path {
-            return (!path::is_safe(path, &|schema| self.is_closed(schema))).then(|| {
-                format!(
-                    "{}, whose search_path developers can put objects into,",
-                    routine.identity
-                )
-            });
+            return (!path::is_safe(path, &|schema| self.is_closed(schema))).then_some((
+                routine,
+                ", whose search_path developers can put objects into,",
+            ));
         }
         if !routine.standard_body {
-            return Some(format!(
-                "{}, whose names mean what the caller's search_path makes them mean,",
-                routine.identity
+            return Some((
+                routine,
+                ", whose names mean what the caller's search_path makes them mean,",
             ));
         }
         // Deeper than anybody writes: not looked into, so not known to be sound.
         if depth > 16 {
-            return Some(format!(
-                "{}, which calls too deep to look into,",
-                routine.identity
-            ));
+            return Some((routine, ", which calls too deep to look into,"));
         }
         routine
             .calls
             .iter()
             .filter_map(|called| self.survey.code.routines.get(called))
-            .find_map(|called| self.steerable(called, depth + 1))
+            .find_map(|called| self.steered(called, depth + 1))
     }
 
     /// Whether developers can make nothing in this schema. Armed, they may in every schema that setup can open to them.
@@ -354,13 +362,13 @@ impl Look<'_> {
             .filter_map(|oid| code.routines.get(oid));
         called
             .chain(set_off)
-            .filter(|routine| routine.definer && !(self.vouched)(&format!("function {}", routine.identity)))
-            .filter_map(|routine| Some((routine, self.steerable(routine, 0)?)))
+            .filter(|routine| routine.definer)
+            .filter_map(|routine| Some((routine, self.steerable(routine)?)))
             .map(|(routine, why)| {
                 Finding::hole(
                     format!("developers can have {why} run with its owner's rights"),
                     format!(
-                        "qualify the names in it, then ALTER FUNCTION {} SET search_path = pg_catalog, pg_temp; or vouch for it",
+                        "qualify the names in it, then pin it: devinprod setup --pin {:?}",
                         routine.identity
                     ),
                 )
@@ -377,7 +385,7 @@ impl Look<'_> {
             .map(|reason| {
                 Finding::hole(
                     reason,
-                    "qualify the names in its function, then ALTER FUNCTION … SET search_path = pg_catalog, pg_temp; or vouch for it",
+                    "qualify the names in its function, then pin that: devinprod setup --pin …; or vouch for it",
                 )
             })
             .collect()
@@ -388,9 +396,7 @@ impl Look<'_> {
     }
 
     fn is_vouched(&self, piece: &Piece) -> bool {
-        let function = self
-            .routine(piece)
-            .map(|routine| format!("function {}", routine.identity));
+        let function = self.routine(piece).map(Routine::name);
         (self.vouched)(&piece.name) || function.is_some_and(|function| (self.vouched)(&function))
     }
 }
@@ -414,15 +420,8 @@ pub(super) fn plan(survey: &Survey, options: &SealOptions, sensitive: &Sensitive
     let look = look(survey, &is_vouched);
     let closed = closed(&look, sensitive);
     let mut findings: Vec<Finding> = closed.iter().map(Closed::finding).collect();
-    let mut allowed = options.allowed_functions.clone();
-    allowed.extend(
-        options
-            .policy
-            .iter()
-            .flat_map(|policy| policy.allowed_functions())
-            .cloned(),
-    );
-    findings.extend(look.callable(&allowed));
+    findings.extend(refused(&look, options));
+    findings.extend(look.callable(&allowed(options)));
     findings.extend(look.policies(sensitive));
     // With a policy, the rights to write are the business of masks; what these leave alone is still closed here.
     let gives = options.policy.is_none();
@@ -437,31 +436,13 @@ pub(super) fn plan(survey: &Survey, options: &SealOptions, sensitive: &Sensitive
     }
 }
 
-/// Puts on record what is vouched for; run as the sealing role.
-pub(super) fn record(survey: &Survey, options: &SealOptions) -> Option<Step> {
-    let vouched = vouched(survey, options);
-    if vouched == survey.code.vouched {
-        return None;
-    }
-    let mut sql = vec![
-        format!("SET LOCAL ROLE {};", options.names.owner()),
-        "DELETE FROM devinprod.vouched;".to_owned(),
-    ];
-    if !vouched.is_empty() {
-        let rows: Vec<String> = vouched
-            .iter()
-            .map(|code| format!("({})", literal(code)))
-            .collect();
-        sql.push(format!(
-            "INSERT INTO devinprod.vouched (code) VALUES\n    {};",
-            rows.join(",\n    ")
-        ));
-    }
-    sql.push("RESET ROLE;".to_owned());
-    Some(Step::new(
-        "What the owner of the data vouches for",
-        sql.join("\n"),
-    ))
+/// The SECURITY DEFINER functions that developers may call.
+fn allowed(options: &SealOptions) -> Vec<String> {
+    let by_policy = options.policy.iter();
+    let by_policy = by_policy.flat_map(|policy| policy.allowed_functions());
+    let mut allowed = options.allowed_functions.clone();
+    allowed.extend(by_policy.cloned());
+    allowed
 }
 
 /// Where code that is not sound would run for developers as things are.
@@ -488,29 +469,6 @@ pub(super) fn holes(survey: &Survey) -> Vec<Finding> {
     findings.extend(look.callable(&allowed));
     findings.extend(look.policies(&sealed));
     findings
-}
-
-/// The names of all code that is vouched for, and that there is. What an earlier setup had on record holds until another one
-/// vouches for something.
-fn vouched(survey: &Survey, options: &SealOptions) -> BTreeSet<String> {
-    let code = &survey.code;
-    let pieces = code.pieces.iter().map(|piece| piece.name.clone());
-    let routines = code
-        .routines
-        .values()
-        .map(|routine| format!("function {}", routine.identity));
-    let is_silent = options.vouched.is_empty() && options.policy.is_none();
-    pieces
-        .chain(routines)
-        .filter(|name| {
-            options.vouched.contains(name)
-                || options
-                    .policy
-                    .as_ref()
-                    .is_some_and(|policy| policy.vouches(name))
-                || (is_silent && code.vouched.contains(name))
-        })
-        .collect()
 }
 
 fn look<'a>(survey: &'a Survey, vouched: &'a dyn Fn(&str) -> bool) -> Look<'a> {
@@ -577,8 +535,8 @@ impl Closed {
                 self.owner,
                 self.because.join("; ")
             ),
-            "qualify the names in it, then ALTER FUNCTION … SET search_path = pg_catalog, pg_temp; or, where that is not what is \
-             wrong, vouch for it by the name that stands here",
+            "qualify the names in it, then pin the function that is named here: devinprod setup --pin …; or, where that is \
+             not what is wrong, vouch for it by the name that stands here",
         )
     }
 }

@@ -1,5 +1,7 @@
 //! Whether a pinned search path keeps a developer's objects out.
 
+use crate::seal::close::literal;
+
 /// Whether every name that is looked up by this `search_path` (as `pg_proc.proconfig` has it) means the same whoever calls.
 ///
 /// `pg_temp` must be the last schema, for it comes first where it is not named. Every other schema must be one in which developers
@@ -13,6 +15,13 @@ pub(super) fn is_safe(search_path: &str, is_closed: &dyn Fn(&str) -> bool) -> bo
         && schemas
             .iter()
             .all(|schema| schema == "pg_catalog" || is_closed(schema))
+}
+
+/// A search path, as `pg_proc.proconfig` has it, in words that SET takes and stores as they were; None if it is none.
+pub(super) fn literal_list(search_path: &str) -> Option<String> {
+    let schemas = parse(search_path)?;
+    let quoted: Vec<String> = schemas.iter().map(|schema| literal(schema)).collect();
+    Some(quoted.join(", "))
 }
 
 /// The schemas of a list of identifiers; None if it is none.

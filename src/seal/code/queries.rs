@@ -100,15 +100,18 @@ WHERE k.contype = 'f' AND (k.confdeltype IN ('c', 'n', 'd') OR k.confupdtype IN 
 ORDER BY k.oid";
 
 /// Views and tables with rules, and what their rules name: what is written to the one may be written to the other, with the
-/// rights of the one's owner: relation, what it leads to, `ev_type`.
+/// rights of the one's owner; and tables with partitions or children, whose code a write to the parent sets off: relation, what
+/// it leads to, `ev_type`.
 pub(super) const LINKS: &str = "
 SELECT DISTINCT r.ev_class, d.refobjid, r.ev_type::text
 FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class
     JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid AND d.refclassid = 'pg_class'::regclass
-WHERE d.refobjid <> r.ev_class AND c.relkind IN ('r', 'p', 'v') AND c.oid >= 16384";
+WHERE d.refobjid <> r.ev_class AND c.relkind IN ('r', 'p', 'v') AND c.oid >= 16384
+UNION SELECT i.inhparent, i.inhrelid, '1' FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhparent
+WHERE c.relkind IN ('r', 'p')";
 
 /// Functions by oid: oid, identity, runs as its owner, language, search path or NULL, has an SQL-standard body, source, the
-/// functions that such a body calls. $1: the oids.
+/// functions that such a body calls, owner, whether who asks may alter it. $1: the oids.
 pub(super) const ROUTINES: &str = "
 SELECT p.oid, p.oid::regprocedure::text, p.prosecdef, l.lanname::text,
     (SELECT substr(s, 13) FROM unnest(p.proconfig) s WHERE starts_with(lower(s), 'search_path=') LIMIT 1),
@@ -119,7 +122,8 @@ SELECT p.oid, p.oid::regprocedure::text, p.prosecdef, l.lanname::text,
         UNION ALL
         SELECT o.oprcode::oid FROM pg_depend d JOIN pg_operator o ON o.oid = d.refobjid
         WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.refclassid = 'pg_operator'::regclass
-    ) x WHERE x.oid >= 16384)
+    ) x WHERE x.oid >= 16384),
+    pg_get_userbyid(p.proowner)::text, pg_has_role(p.proowner, 'USAGE')
 FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
 WHERE p.oid = ANY ($1::oid[])";
 
@@ -151,3 +155,20 @@ pub(super) const VOUCHED: &str = "SELECT code FROM devinprod.vouched ORDER BY 1"
 pub(super) const HAS_VOUCHED: &str = "
 SELECT coalesce(has_table_privilege(to_regclass('devinprod.vouched')::oid, 'SELECT'), false)
     AND has_schema_privilege('devinprod', 'USAGE')";
+
+/// What setup pinned: function, its search path then and now, whether who asks may alter it.
+pub(super) const PINNED: &str = "
+SELECT f.function, f.former,
+    (SELECT substr(s, 13) FROM unnest(p.proconfig) s WHERE starts_with(lower(s), 'search_path=') LIMIT 1),
+    coalesce(pg_has_role(p.proowner, 'USAGE'), false)
+FROM devinprod.pinned f LEFT JOIN pg_proc p ON p.oid = to_regprocedure(f.function)::oid ORDER BY 1";
+
+/// Is there such a record that this role may read?
+pub(super) const HAS_PINNED: &str = "
+SELECT coalesce(has_table_privilege(to_regclass('devinprod.pinned')::oid, 'SELECT'), false)
+    AND has_schema_privilege('devinprod', 'USAGE')";
+
+/// The names of all functions that are not Postgres' own.
+pub(super) const NAMES: &str = "
+SELECT coalesce(array_agg(DISTINCT p.proname::text), '{}') FROM pg_proc p
+WHERE p.pronamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace)";
