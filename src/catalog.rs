@@ -141,6 +141,8 @@ pub struct MaskedRelation {
     pub key: Vec<String>,
     /// Its columns in the order of the table.
     pub columns: Vec<MaskedColumn>,
+    /// Which writes developers are denied, and why, in words that follow "developers get".
+    pub withheld: Option<String>,
 }
 
 /// A column of a [`MaskedRelation`].

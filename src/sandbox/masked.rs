@@ -119,6 +119,7 @@ fn relations(rows: &[BytesMut], further: &[MaskedRelation]) -> MaskedRelations {
                 });
             }
             ("mk", Some(relation), Some(column), _) => relation.key.push(column),
+            ("mw", Some(relation), withheld, _) => relation.withheld = withheld,
             ("mc", Some(relation), Some(name), Some(number)) => {
                 let Ok(number) = number.parse() else {
                     continue;

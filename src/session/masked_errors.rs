@@ -17,6 +17,9 @@ const UNDEFINED_COLUMN: &str = "42703";
 const UNDEFINED_TABLE: &str = "42P01";
 const INSUFFICIENT_PRIVILEGE: &str = "42501";
 
+/// The words of statements that write.
+const WRITES: [&str; 5] = ["insert", "update", "delete", "merge", "truncate"];
+
 /// The most columns that a hint names.
 const NAMED: usize = 3;
 
@@ -93,6 +96,11 @@ impl Session {
         // The query inside of a function, which Postgres gives in one of these, between quotes in the last.
         words.extend(identifiers(&fields.text(b'q')));
         words.extend(identifiers(&fields.text(b'W').replace('"', " ")));
+        let is_write = WRITES.iter().any(|word| words.contains(*word));
+        if let Some(withheld) = relation.withheld.as_ref().filter(|_| is_write) {
+            fields.set(b'H', no_write(relation, withheld));
+            return;
+        }
         fields.set(b'H', hint(relation, &words));
     }
 
@@ -139,6 +147,15 @@ fn said(relation: &MaskedRelation, column: &MaskedColumn) -> String {
     format!(
         "Column {}.{}.{} {what}{because}",
         relation.schema, relation.name, column.name
+    )
+}
+
+/// Why a table cannot be written to.
+fn no_write(relation: &MaskedRelation, withheld: &str) -> String {
+    format!(
+        "Developers get on {}.{} {withheld}. Whoever seals the upstream can open it, by making that code sound (devinprod setup \
+         --pin) or, where that is possible, by vouching for it in the policy",
+        relation.schema, relation.name
     )
 }
 

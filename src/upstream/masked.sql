@@ -2,6 +2,7 @@
 --
 -- mr: relation, schema, name, view, the view's oid, rows view, its oid
 -- mk: relation, a column of its key; in the key's order
+-- mw: relation, which writes developers are denied, and why
 -- mc: relation, column, number, number in the view, is it clear, treatment, because, can GROUP BY not compare it, is it
 --     generated; in the table's order
 -- mp: 0, version of the policy
@@ -13,6 +14,10 @@ UNION ALL
 (SELECT 'mk', m.relation::text, k.name::text, NULL, NULL, NULL, NULL, NULL, NULL, NULL
  FROM devinprod.masked_relation m, pg_catalog.unnest(m.key) WITH ORDINALITY AS k (name, place)
  ORDER BY m.relation, k.place)
+UNION ALL
+-- A seal of an earlier version does not have the column.
+SELECT 'mw', m.relation::text, pg_catalog.to_jsonb(m) OPERATOR(pg_catalog.->>) 'withheld', NULL, NULL, NULL, NULL, NULL, NULL, NULL
+FROM devinprod.masked_relation m
 UNION ALL
 (SELECT 'mc', m.relation::text, m.name::text, m.number::text, m.view_number::text, m.clear::text, m.treatment, m.because,
         m.ungroupable::text, coalesce(a.attgenerated <> '', false)::text

@@ -28,6 +28,7 @@ fn relation(oid: u32, name: &str, key: &str, columns: &[&str]) -> MaskedRelation
         rows: Some(format!("r.{name}")),
         rows_oid: oid + 2,
         key: key.split_whitespace().map(str::to_owned).collect(),
+        withheld: None,
         columns: Vec::new(),
     };
     for (column, number) in columns.iter().zip(1..) {

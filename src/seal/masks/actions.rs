@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tokio_postgres::Row;
 
 use crate::seal::SealError;
+use crate::seal::code::Closed;
 
 /// A foreign key with an action.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +44,26 @@ pub(super) struct Withheld {
     pub update: BTreeSet<i16>,
     /// The foreign keys.
     pub because: BTreeSet<String>,
+}
+
+impl Withheld {
+    /// In words that follow "developers get"; `closed`: the code for which something is withheld.
+    pub fn told(&self, closed: Option<&Closed>) -> Option<String> {
+        let what: Vec<&str> = [
+            (self.insert, "no INSERT"),
+            (!self.update.is_empty(), "no UPDATE"),
+            (self.delete, "no DELETE"),
+        ]
+        .into_iter()
+        .filter_map(|(withheld, what)| withheld.then_some(what))
+        .collect();
+        let mut because: Vec<String> =
+            closed.map_or_else(Vec::new, |closed| closed.because.clone());
+        because.extend(self.because.iter().map(|key| {
+            format!("what {key} sets off may fail, and the error would show a whole row")
+        }));
+        (!what.is_empty()).then(|| format!("{}: {}", what.join(", "), because.join("; ")))
+    }
 }
 
 /// The columns that are not clear, by relation.

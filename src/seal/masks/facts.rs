@@ -1,6 +1,6 @@
 //! What a table is like, as far as it matters for who wrote a value.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tokio_postgres::{Client, Row};
 
@@ -16,7 +16,7 @@ pub(in crate::seal) struct Facts {
     pub partition: bool,
     /// The topmost partitioned table that it belongs to, or is, as SQL.
     pub root: Option<String>,
-    /// BEFORE ROW triggers of the application for INSERT: `trigger public.users.touch`.
+    /// BEFORE ROW triggers of the application, its own and its partitions', for INSERT: `trigger public.users.touch`.
     pub before_insert: Vec<String>,
     /// The same for UPDATE.
     pub before_update: Vec<String>,
@@ -41,6 +41,44 @@ pub(in crate::seal) struct ColumnFacts {
     pub default_code: Vec<String>,
 }
 
+impl Facts {
+    /// The application's code that may change what is written here.
+    pub fn code(&self) -> Vec<String> {
+        let defaults = self
+            .columns
+            .values()
+            .flat_map(|column| &column.default_code);
+        let all: BTreeSet<&String> = self
+            .before_insert
+            .iter()
+            .chain(&self.before_update)
+            .chain(&self.rules)
+            .chain(defaults)
+            .collect();
+        all.into_iter().cloned().collect()
+    }
+
+    /// Takes in what a partition of this table has of its own: a row that is written here may end there.
+    fn take_in(&mut self, partition: &Facts) {
+        let join = |all: &mut Vec<String>, more: &[String]| {
+            let new: Vec<String> = more
+                .iter()
+                .filter(|code| !all.contains(code))
+                .cloned()
+                .collect();
+            all.extend(new);
+        };
+        join(&mut self.before_insert, &partition.before_insert);
+        join(&mut self.before_update, &partition.before_update);
+        join(&mut self.rules, &partition.rules);
+        for (name, column) in &partition.columns {
+            if let Some(own) = self.columns.get_mut(name) {
+                join(&mut own.default_code, &column.default_code);
+            }
+        }
+    }
+}
+
 /// Looks at all tables of users, by oid. `search_path` must be `pg_catalog`.
 pub(in crate::seal) async fn facts(client: &Client) -> Result<BTreeMap<u32, Facts>, SealError> {
     let mut tables = BTreeMap::new();
@@ -56,6 +94,22 @@ pub(in crate::seal) async fn facts(client: &Client) -> Result<BTreeMap<u32, Fact
                 default_code: row.try_get(5)?,
             };
             table.columns.insert(row.try_get(1)?, column);
+        }
+    }
+    let roots: BTreeMap<String, u32> = tables
+        .iter()
+        .filter(|(_, table)| !table.partition)
+        .map(|(oid, table)| (table.identity.clone(), *oid))
+        .collect();
+    let partitions: Vec<Facts> = tables
+        .values()
+        .filter(|table| table.partition)
+        .cloned()
+        .collect();
+    for partition in &partitions {
+        let root = partition.root.as_ref().and_then(|root| roots.get(root));
+        if let Some(root) = root.and_then(|oid| tables.get_mut(oid)) {
+            root.take_in(partition);
         }
     }
     Ok(tables)
@@ -80,9 +134,11 @@ SELECT c.oid, format('%I.%I', n.nspname, c.relname), c.relispartition,
     (SELECT format('%I.%I', rn.nspname, r.relname) FROM pg_class r JOIN pg_namespace rn ON rn.oid = r.relnamespace
         WHERE r.oid = pg_partition_root(c.oid)),
     ARRAY(SELECT format('trigger %s.%s.%s', n.nspname, c.relname, t.tgname) FROM pg_trigger t
-        WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgtype & 7 = 7 AND t.tgenabled <> 'D' ORDER BY 1),
+        WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgtype & 7 = 7 AND t.tgenabled <> 'D'
+            AND t.tgparentid = 0 ORDER BY 1),
     ARRAY(SELECT format('trigger %s.%s.%s', n.nspname, c.relname, t.tgname) FROM pg_trigger t
-        WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgtype & 19 = 19 AND t.tgenabled <> 'D' ORDER BY 1),
+        WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgtype & 19 = 19 AND t.tgenabled <> 'D'
+            AND t.tgparentid = 0 ORDER BY 1),
     ARRAY(SELECT DISTINCT format('rule %s.%s.%s', en.nspname, e.relname, w.rulename)
         FROM pg_depend d JOIN pg_rewrite w ON w.oid = d.objid
             JOIN pg_class e ON e.oid = w.ev_class JOIN pg_namespace en ON en.oid = e.relnamespace

@@ -78,6 +78,8 @@ pub struct FoundRelation {
     pub reads: Vec<u32>,
     /// Of a view: a digest of its definition.
     pub definition: Option<String>,
+    /// A digest of its row security policies; None where they are not in force.
+    pub security: Option<String>,
     /// Its columns, in order.
     pub columns: Vec<FoundColumn>,
 }
@@ -165,6 +167,9 @@ pub(super) struct Masked {
     pub definition: String,
     pub then: Option<String>,
     pub now: Option<String>,
+    /// The application's code that may change what is written, one piece per line, as setup saw it.
+    pub seen: Option<String>,
+    pub security: Option<String>,
 }
 
 /// A clear relation in the manifest.
@@ -175,6 +180,7 @@ pub(super) struct Clear {
     pub name: String,
     pub columns: Vec<i16>,
     pub lineage: Option<String>,
+    pub security: Option<String>,
 }
 
 impl Found {
@@ -372,6 +378,7 @@ fn relation(row: &Row) -> Result<FoundRelation, SealError> {
         policy_reads: row.try_get(13)?,
         reads: row.try_get(14)?,
         definition: row.try_get(15)?,
+        security: row.try_get(16)?,
         columns: Vec::new(),
     })
 }
@@ -446,6 +453,8 @@ fn masked(row: &Row) -> Result<Masked, SealError> {
         definition: row.try_get(7)?,
         then: row.try_get(8)?,
         now: row.try_get(9)?,
+        seen: row.try_get(10)?,
+        security: row.try_get(11)?,
     })
 }
 
@@ -456,5 +465,6 @@ fn clear(row: &Row) -> Result<Clear, SealError> {
         name: row.try_get(2)?,
         columns: row.try_get(3)?,
         lineage: row.try_get(4)?,
+        security: row.try_get(5)?,
     })
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::actions::withheld;
-use super::found::{Found, FoundRelation, Manifest};
+use super::found::{Found, FoundRelation, Manifest, Masked};
 use super::views::{MASKED, ROWS};
 use crate::seal::Names;
 use crate::seal::judge::Finding;
@@ -90,8 +90,55 @@ fn masked(found: &Found, manifest: &Manifest, findings: &mut Vec<Finding>) {
                 findings.push(Finding::hole(format!("the view {view} is missing"), REMEDY));
             }
         }
+        written_by(found, relation, findings);
+        shown_rows(now, relation.security.as_ref(), findings);
         let known = |number: i16| manifest.columns.contains_key(&(now.oid, number));
         news(now, known, findings);
+    }
+}
+
+/// What a developer writes reads back as their own where nothing else could have put a real value there.
+fn written_by(found: &Found, relation: &Masked, findings: &mut Vec<Finding>) {
+    let (Some(facts), Some(_)) = (found.facts.get(&relation.oid), &relation.view) else {
+        return;
+    };
+    let seen = relation.seen.as_deref().unwrap_or_default();
+    let new: Vec<String> = facts
+        .code()
+        .into_iter()
+        .filter(|code| seen.lines().all(|line| line != code))
+        .collect();
+    if !new.is_empty() {
+        findings.push(Finding::hole(
+            format!(
+                "code that came after the seal may change what is written to {}, and its values would be shown as a \
+                 developer's own: {}",
+                facts.identity,
+                new.join(", ")
+            ),
+            REMEDY,
+        ));
+    }
+}
+
+/// Row security that setup found in force still is.
+fn shown_rows(now: &FoundRelation, then: Option<&String>, findings: &mut Vec<Finding>) {
+    match (then, &now.security) {
+        (Some(_), None) => findings.push(Finding::hole(
+            format!(
+                "row security of {} is off, which was in force: developers see all its rows",
+                now.identity
+            ),
+            "switch it on again, or run devinprod setup --policy if that is meant",
+        )),
+        (then, security) if then != security.as_ref() => findings.push(Finding::note(
+            format!(
+                "row security of {} has been changed: developers see the rows that it shows now",
+                now.identity
+            ),
+            REMEDY,
+        )),
+        _ => {}
     }
 }
 
@@ -251,6 +298,7 @@ fn clear(found: &Found, manifest: &Manifest, findings: &mut Vec<Finding>) {
                 REMEDY,
             ));
         }
+        shown_rows(now, relation.security.as_ref(), findings);
         news(now, |number| relation.columns.contains(&number), findings);
     }
 }

@@ -23,9 +23,12 @@ CREATE TABLE IF NOT EXISTS devinprod.masked_relation (
     definition text NOT NULL,
     found      text
 );
+ALTER TABLE devinprod.masked_relation ADD COLUMN IF NOT EXISTS seen text, ADD COLUMN IF NOT EXISTS security text,
+    ADD COLUMN IF NOT EXISTS withheld text;
 COMMENT ON TABLE devinprod.masked_relation IS
     'Relations of which developers do not see all: the views in their place as SQL, the key, and digests: of the '
-    'views and the manifest as they were made, and of what the server keeps.';
+    'views and the manifest as they were made, and of what the server keeps; the application''s code that writes to it, '
+    'a digest of its row security (NULL: off), and which writes developers are denied, with the reason.';
 
 CREATE TABLE IF NOT EXISTS devinprod.masked_column (
     relation    oid NOT NULL REFERENCES devinprod.masked_relation ON DELETE CASCADE,
@@ -48,9 +51,10 @@ CREATE TABLE IF NOT EXISTS devinprod.clear_relation (
     columns  int2[] NOT NULL,
     lineage  text
 );
+ALTER TABLE devinprod.clear_relation ADD COLUMN IF NOT EXISTS security text;
 COMMENT ON TABLE devinprod.clear_relation IS
     'Relations that developers read as they are, as far as these columns; for a view, a digest of its definition '
-    'and of those of all views below it.';
+    'and of those of all views below it; for a table, one of its row security (NULL: off).';
 
 CREATE TABLE IF NOT EXISTS devinprod.copied_view (
     relation oid PRIMARY KEY REFERENCES devinprod.masked_relation ON DELETE CASCADE,

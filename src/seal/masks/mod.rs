@@ -239,8 +239,12 @@ fn relations(
         .is_none_or(|(_, masks, _)| *masks != masks_digest());
     for relation in decided.iter().filter(|relation| is_masked(relation)) {
         let facts = found.facts.get(&relation.found.oid);
+        let closed = closed
+            .iter()
+            .find(|closed| closed.relation == relation.found.oid);
         let withheld = withheld.get(&relation.found.oid);
-        let definition = definition(relation, facts, withheld, vouches, names);
+        let denied = withheld.and_then(|withheld| withheld.told(closed));
+        let definition = definition(relation, facts, withheld, denied.as_deref(), vouches, names);
         plan.findings
             .extend(unreadable(relation, &definition.closed));
         let known = manifest
@@ -412,6 +416,7 @@ fn clear(
             name: of.name.clone(),
             columns: of.columns.iter().map(|column| column.number).collect(),
             lineage: found.lineage(of),
+            security: of.security.clone(),
         };
         wanted.insert(of.oid, clear);
     }
@@ -433,7 +438,7 @@ fn clear(
     if !wanted.is_empty() {
         let rows: Vec<String> = wanted.values().map(clear_row).collect();
         sql.push(format!(
-            "INSERT INTO devinprod.clear_relation (relation, schema, name, columns, lineage) VALUES\n    {};",
+            "INSERT INTO devinprod.clear_relation (relation, schema, name, columns, lineage, security) VALUES\n    {};",
             rows.join(",\n    ")
         ));
     }
@@ -449,16 +454,19 @@ fn clear(
 fn clear_row(clear: &Clear) -> String {
     let columns: Vec<String> = clear.columns.iter().map(ToString::to_string).collect();
     format!(
-        "({}, {}, {}, ARRAY[{}]::int2[], {})",
+        "({}, {}, {}, ARRAY[{}]::int2[], {}, {})",
         clear.oid,
         literal(&clear.schema),
         literal(&clear.name),
         columns.join(", "),
-        clear
-            .lineage
-            .as_deref()
-            .map_or_else(|| "NULL".to_owned(), literal)
+        or_null(clear.lineage.as_deref()),
+        or_null(clear.security.as_deref())
     )
+}
+
+/// A text as SQL, or NULL.
+fn or_null(text: Option<&str>) -> String {
+    text.map_or_else(|| "NULL".to_owned(), literal)
 }
 
 fn version(manifest: &Manifest, policy: &Policy, names: &Names, plan: &mut Parts) {

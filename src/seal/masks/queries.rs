@@ -26,7 +26,11 @@ SELECT c.oid, n.nspname::text, c.relname::text, quote_ident(n.nspname), c.oid::r
         AND d.objid = r.oid AND d.refclassid = 'pg_class'::regclass AND d.refobjid <> c.oid
         WHERE r.ev_class = c.oid AND r.rulename = '_RETURN'),
     (SELECT encode(sha256(convert_to(r.ev_action::text, 'UTF8')), 'hex') FROM pg_rewrite r
-        WHERE r.ev_class = c.oid AND r.rulename = '_RETURN')
+        WHERE r.ev_class = c.oid AND r.rulename = '_RETURN'),
+    CASE WHEN c.relrowsecurity THEN (
+        SELECT encode(sha256(convert_to(coalesce(string_agg(concat_ws(' ', p.polname, p.polcmd, p.polpermissive,
+            p.polroles, p.polqual, p.polwithcheck), E'\\n' ORDER BY p.polname), ''), 'UTF8')), 'hex')
+        FROM pg_policy p WHERE p.polrelid = c.oid) END
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname !~ '^pg_' AND c.relpersistence <> 't'
     AND n.nspname NOT IN ('information_schema', 'devinprod', 'devinprod_masked', 'devinprod_rows')
@@ -128,21 +132,22 @@ SELECT coalesce(has_table_privilege(to_regclass('devinprod.clear_relation')::oid
 /// The policy of the manifest: version, digest of the masks' definition, and of the functions as they were.
 pub(super) const POLICY: &str = "SELECT version, masks, functions FROM devinprod.policy";
 
-/// The masked relations of the manifest: oid, schema, name, view, rows, definition, found then, found now.
+/// The masked relations of the manifest: oid, schema, name, view, rows, definition, found then, found now, the
+/// application's code that setup saw, row security then.
 pub(super) const MASKED: &str = concat!(
     "SELECT m.relation, m.schema::text, m.name::text, m.view, m.rows, m.view_oid, m.rows_oid, m.definition, \
      m.found, (",
     found!("m"),
-    ") FROM devinprod.masked_relation m ORDER BY 2, 3"
+    "), to_jsonb(m) ->> 'seen', to_jsonb(m) ->> 'security' FROM devinprod.masked_relation m ORDER BY 2, 3"
 );
 
 /// The columns of masked relations: oid, number, may be read, treatment.
 pub(super) const MASKED_COLUMNS: &str =
     "SELECT c.relation, c.number, c.clear, c.treatment FROM devinprod.masked_column c";
 
-/// The clear relations of the manifest: oid, schema, name, columns, lineage then.
-pub(super) const CLEAR: &str = "SELECT r.relation, r.schema::text, r.name::text, r.columns, r.lineage \
-     FROM devinprod.clear_relation r ORDER BY 2, 3";
+/// The clear relations of the manifest: oid, schema, name, columns, lineage then, row security then.
+pub(super) const CLEAR: &str = "SELECT r.relation, r.schema::text, r.name::text, r.columns, r.lineage, \
+     to_jsonb(r) ->> 'security' FROM devinprod.clear_relation r ORDER BY 2, 3";
 
 /// A digest of all functions of the seal, as the server keeps them.
 pub(super) const FUNCTIONS: &str = concat!("SELECT ", functions!());
@@ -158,8 +163,8 @@ FROM pg_class c
     LEFT JOIN pg_roles r ON r.oid = h.grantee
 WHERE c.relnamespace = to_regnamespace('devinprod')::oid AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
     AND h.grantee <> c.relowner AND NOT coalesce(r.rolsuper, false)
-    AND c.relname NOT IN ('commit_guard', 'pair', 'taken', 'vouched', 'copied_view', 'policy', 'masked_relation', 'masked_column',
-        'clear_relation')
+    AND c.relname NOT IN ('commit_guard', 'pair', 'taken', 'vouched', 'pinned', 'copied_view', 'policy', 'masked_relation',
+        'masked_column', 'clear_relation')
     -- What everybody may read in pg_catalog.
     AND NOT (c.relkind = 'v' AND starts_with(c.relname::text, 'information_schema.'))
 ORDER BY 1, 2";

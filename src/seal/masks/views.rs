@@ -6,6 +6,7 @@ use super::actions::Withheld;
 use super::decide::{Access, Decided, DecidedColumn};
 use super::facts::Facts;
 use super::found::{FoundRelation, hex};
+use super::or_null;
 use super::own::Notes;
 use crate::policy::{Exception, Treatment};
 use crate::seal::Names;
@@ -63,12 +64,13 @@ pub(super) fn view(schema: &str, relation: &FoundRelation) -> String {
     format!("{schema}.\"{name}\"")
 }
 
-/// The views and the manifest of a relation that is not clear. `vouches` says whether the policy's owner vouches for a
+/// The views and the manifest of a relation that is not clear. `denied`: which writes developers are denied, and why. `vouches` says whether the policy's owner vouches for a
 /// piece of the application's code.
 pub(super) fn definition(
     decided: &Decided<'_>,
     facts: Option<&Facts>,
     withheld: Option<&Withheld>,
+    denied: Option<&str>,
     vouches: impl Fn(&str) -> bool,
     names: &Names,
 ) -> Definition {
@@ -110,7 +112,8 @@ pub(super) fn definition(
         .chain_update(&fresh.triggers)
         .chain_update(&views)
         .finalize());
-    let rows = manifest(decided, has_views);
+    let seen = facts.map(|facts| facts.code().join("\n"));
+    let rows = manifest(decided, has_views, seen.as_deref(), denied);
     let said = hex(&Sha256::digest(&rows));
     let oid = decided.found.oid;
     Definition {
@@ -265,7 +268,12 @@ fn excepted(exceptions: &[Exception]) -> Option<String> {
     (!conditions.is_empty()).then(|| conditions.join(" OR "))
 }
 
-fn manifest(decided: &Decided<'_>, has_views: bool) -> String {
+fn manifest(
+    decided: &Decided<'_>,
+    has_views: bool,
+    seen: Option<&str>,
+    denied: Option<&str>,
+) -> String {
     let relation = decided.found;
     let oid = relation.oid;
     let key: Vec<String> = relation
@@ -309,11 +317,14 @@ fn manifest(decided: &Decided<'_>, has_views: bool) -> String {
     let mut sql = format!(
         "DELETE FROM devinprod.masked_relation WHERE relation = {oid};\n\
          INSERT INTO devinprod.masked_relation\n    \
-         (relation, schema, name, view, view_oid, rows, rows_oid, key, definition)\nVALUES ({oid}, {}, {}, \
-         {masked}, {rows}, ARRAY[{}]::name[], '');\n",
+         (relation, schema, name, view, view_oid, rows, rows_oid, key, definition, seen, security, withheld)\n\
+         VALUES ({oid}, {}, {}, {masked}, {rows}, ARRAY[{}]::name[], '', {}, {}, {});\n",
         literal(&relation.schema),
         literal(&relation.name),
         key.join(", "),
+        or_null(seen),
+        or_null(relation.security.as_deref()),
+        or_null(denied),
     );
     if !columns.is_empty() {
         sql.push_str(&format!(
