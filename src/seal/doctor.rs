@@ -52,6 +52,7 @@ pub async fn doctor(
     let mut promises: Vec<Promise> = judge(&survey, names).iter().map(told).collect();
     if survey.in_recovery {
         promises.push(standby(keeper).await?);
+        promises.extend(standby_reads(keeper, names).await?);
         return Ok(promises);
     }
     if survey.seal.is_none() {
@@ -179,6 +180,40 @@ async fn standby(keeper: &Client) -> Result<Promise, SealError> {
         },
         seen: described(&answer.map(|()| Vec::new())),
     })
+}
+
+/// Nobody can be leased where nothing is written. A url that names a member of the readers' group, as `read_only` needs
+/// it, is attacked as it is.
+async fn standby_reads(keeper: &Client, names: &Names) -> Result<Vec<Promise>, SealError> {
+    let row = keeper
+        .query_one(
+            "SELECT session_user::text, coalesce(pg_has_role(session_user, to_regrole($1)::oid, 'USAGE'), false)
+                AND NOT (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = session_user)",
+            &[&names.readers()],
+        )
+        .await?;
+    let (role, reads): (String, bool) = (row.try_get(0)?, row.try_get(1)?);
+    let note = |text: &str, seen: String| Promise {
+        text: text.to_owned(),
+        verdict: Verdict::Note,
+        seen,
+    };
+    let mut promises = if reads {
+        quick(keeper, names, &role, false).await?
+    } else {
+        vec![note(
+            "what is sensitive is not read here",
+            format!(
+                "not tried: {role} is no developer; give the url of a member of {}, as isolation read_only needs it",
+                names.readers()
+            ),
+        )]
+    };
+    promises.push(note(
+        "nothing is committed, no right outlives its transaction",
+        "only the primary can show it: run devinprod doctor there".to_owned(),
+    ));
+    Ok(promises)
 }
 
 async fn unarmed(

@@ -20,6 +20,9 @@ use std::time::Duration;
 /// The longest that the keeper waits for an answer.
 const KEEPER: Duration = Duration::from_secs(10);
 
+/// What a standby answers to a write: read_only_sql_transaction.
+const READ_ONLY_TRANSACTION: &str = "25006";
+
 /// See the [module](self).
 #[derive(Debug)]
 pub struct UpstreamOpener {
@@ -285,6 +288,14 @@ impl UpstreamOpener {
                 format!("all developer roles of the upstream {} are in use", self.upstream.name),
             )
             .hint("End a sandbox that is no longer needed (RESET SANDBOX in the database devinprod), or run devinprod setup with more --pairs"),
+            seal::SealError::Postgres(error) if error.code().is_some_and(|code| code.code() == READ_ONLY_TRANSACTION) => Refusal::error(
+                SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+                format!("the upstream {} is a standby, on which no developer role can be leased", self.upstream.name),
+            )
+            .hint(format!(
+                "Whoever runs the proxy should set isolation = \"read_only\" and let its url name a role that was made on the primary, a member of {}",
+                self.upstream.names.readers()
+            )),
             // A connection that broke says nothing about the seal.
             seal::SealError::Postgres(error) if is_lost(error) => self.unreachable(&ConnectError::Closed),
             error => self.open_seal(error.to_string()),

@@ -22,6 +22,10 @@ const DENIED: &str = "42501";
 /// An attempt waits for nobody: a table that is being altered says nothing of the seal.
 const LIMITS: &str = "SET lock_timeout = '500ms'; SET statement_timeout = '5s'";
 
+/// How many reads are tried: of a database with more columns some, others with each start. What a role may read is also
+/// asked of all columns at once.
+const READS: usize = 2000;
+
 /// How many messages are on their way at once.
 const AT_ONCE: usize = 512;
 
@@ -29,15 +33,15 @@ const AT_ONCE: usize = 512;
 const COMMITS: [(&str, &str); 4] = [
     (
         "COMMIT is refused",
-        "BEGIN; @arm@; CREATE TEMP TABLE @proof@ (); COMMIT",
+        "BEGIN; @arm@; CREATE TEMP TABLE devinprod_proof_1 (); COMMIT",
     ),
     (
         "a transaction of one message is not committed",
-        "@arm@; CREATE TEMP TABLE @proof@ ()",
+        "@arm@; CREATE TEMP TABLE devinprod_proof_2 ()",
     ),
     (
         "COMMIT AND CHAIN is refused",
-        "BEGIN; @arm@; CREATE TEMP TABLE @proof@ (); COMMIT AND CHAIN; ROLLBACK",
+        "BEGIN; @arm@; CREATE TEMP TABLE devinprod_proof_3 (); COMMIT AND CHAIN; ROLLBACK",
     ),
     (
         "the guard does not fall silent early",
@@ -47,7 +51,7 @@ const COMMITS: [(&str, &str); 4] = [
 
 /// The right to write must go with the guard. Leaves a failed transaction.
 const TAKEN_BACK: &str =
-    "BEGIN; SAVEPOINT s; @arm@; ROLLBACK TO s; CREATE TEMP TABLE @proof@ (); ROLLBACK";
+    "BEGIN; SAVEPOINT s; @arm@; ROLLBACK TO s; CREATE TEMP TABLE devinprod_proof_4 (); ROLLBACK";
 
 /// One attempt.
 struct Attempt {
@@ -78,6 +82,9 @@ pub async fn quick(
         sensitive(masked, may_arm, &mut attempts);
     }
     let mut promises = made(developer, &attempts).await;
+    if masked.is_some() {
+        promises.push(reads::privileges(developer).await?);
+    }
     if may_arm {
         promises.push(taken_back(developer).await);
         if let Some(masked) = &masked {
@@ -90,7 +97,6 @@ pub async fn quick(
 
 fn armed(sql: &str) -> String {
     sql.replace("@arm@", ARM)
-        .replace("@proof@", "devinprod_doctor")
 }
 
 fn writes(target: &Target, attempts: &mut Vec<Attempt>) {
@@ -131,6 +137,28 @@ fn writes(target: &Target, attempts: &mut Vec<Attempt>) {
 }
 
 fn sensitive(masked: &[Masked], may_arm: bool, attempts: &mut Vec<Attempt>) {
+    let reads = reads_of(masked);
+    let one_in = reads.len().div_ceil(READS).max(1);
+    let from = rand::random_range(0..one_in);
+    attempts.extend(reads.into_iter().skip(from).step_by(one_in));
+    for way in SEAL.iter().filter(|_| may_arm) {
+        attempts.push(Attempt {
+            promise: format!("armed: {}", way.promise),
+            sql: format!("{ARM}; {}; {UNDO}", way.sql),
+            holds: DENIED,
+        });
+    }
+    if !may_arm {
+        attempts.push(Attempt {
+            promise: "the masks' key cannot be read".to_owned(),
+            sql: "SELECT key FROM devinprod.mask_key".to_owned(),
+            holds: DENIED,
+        });
+    }
+}
+
+fn reads_of(masked: &[Masked]) -> Vec<Attempt> {
+    let mut attempts = Vec::new();
     for relation in masked {
         for column in &relation.columns {
             attempts.push(Attempt {
@@ -148,20 +176,7 @@ fn sensitive(masked: &[Masked], may_arm: bool, attempts: &mut Vec<Attempt>) {
             holds: DENIED,
         });
     }
-    for way in SEAL.iter().filter(|_| may_arm) {
-        attempts.push(Attempt {
-            promise: format!("armed: {}", way.promise),
-            sql: format!("{ARM}; {}; {UNDO}", way.sql),
-            holds: DENIED,
-        });
-    }
-    if !may_arm {
-        attempts.push(Attempt {
-            promise: "the masks' key cannot be read".to_owned(),
-            sql: "SELECT key FROM devinprod.mask_key".to_owned(),
-            holds: DENIED,
-        });
-    }
+    attempts
 }
 
 /// Makes the attempts, one promise for all that promise the same.
@@ -171,7 +186,10 @@ async fn made(developer: &Client, attempts: &[Attempt]) -> Vec<Promise> {
         let answers = some
             .iter()
             .map(|attempt| developer.batch_execute(&attempt.sql));
-        for (attempt, answer) in some.iter().zip(join_all(answers).await) {
+        let answers = join_all(answers).await;
+        // One that failed in another way than it should may have left a transaction open; a broken connection shows later.
+        let _ = developer.batch_execute("ROLLBACK").await;
+        for (attempt, answer) in some.iter().zip(answers) {
             let told = open.entry(&attempt.promise).or_default();
             let code = answer.as_ref().map_or_else(code_of, |()| "done");
             if code != attempt.holds && !was_hindered(code) {

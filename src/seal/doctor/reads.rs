@@ -298,6 +298,27 @@ pub(super) fn told(text: &str, open: Vec<String>) -> Promise {
     }
 }
 
+/// Asks Postgres itself what this role may read, also by way of roles that it belongs to.
+pub(super) async fn privileges(developer: &Client) -> Result<Promise, SealError> {
+    let rows = developer
+        .query(
+            "SELECT format('%I.%I.%I', r.schema, r.name, c.name)
+            FROM devinprod.masked_relation r JOIN devinprod.masked_column c USING (relation)
+                JOIN pg_catalog.pg_attribute a ON a.attrelid = r.relation AND a.attname = c.name AND a.attnum > 0
+            WHERE NOT c.clear AND pg_catalog.has_column_privilege(r.relation, a.attnum, 'SELECT') ORDER BY 1",
+            &[],
+        )
+        .await?;
+    let open = rows
+        .iter()
+        .map(|row| row.try_get(0))
+        .collect::<Result<_, _>>()?;
+    Ok(told(
+        "there is no privilege to read a sensitive column",
+        open,
+    ))
+}
+
 /// `pg_stats` shows the most common values of what one may read.
 async fn statistics(developer: &Client) -> Result<Promise, SealError> {
     let rows = developer
