@@ -3,8 +3,8 @@
 
 use devinprod::seal::{self, Gravity};
 
-use crate::harness::{self, TestDatabase, connect};
-use crate::seal_kit::{PASSWORD, Sealed, options, run_setup, version};
+use crate::harness::{self, TestDatabase};
+use crate::seal_kit::{Sealed, options, run_setup, version};
 use crate::seal_masks_kit::{self, USERS};
 
 /// Functions of the attacker's that take the place of Postgres' own, and write down as whom they run.
@@ -211,31 +211,74 @@ async fn what_is_closed_is_closed_through_views_and_rules() {
 }
 
 #[tokio::test]
-async fn who_vouches_takes_the_danger() {
+async fn what_is_closed_in_a_part_is_closed_in_the_whole() {
+    let parts = "CREATE TABLE whole (id bigint, email text) PARTITION BY RANGE (id);
+        CREATE TABLE half PARTITION OF whole FOR VALUES FROM (0) TO (10) PARTITION BY RANGE (id);
+        CREATE TABLE part PARTITION OF half FOR VALUES FROM (0) TO (5);
+        CREATE TABLE parent (id bigint, email text);
+        CREATE TABLE child () INHERITS (parent);
+        INSERT INTO whole VALUES (1, 'X');
+        INSERT INTO child VALUES (1, 'X');
+        CREATE FUNCTION tidy() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS
+            $$ BEGIN NEW.email := lower(NEW.email); RETURN NEW; END $$;
+        CREATE TRIGGER tidy BEFORE UPDATE ON part FOR EACH ROW EXECUTE FUNCTION tidy();
+        CREATE TRIGGER tidy BEFORE UPDATE ON child FOR EACH ROW EXECUTE FUNCTION tidy();";
+    let sealed = Sealed::new(with(parts).await).await;
+    let writes = ["part", "half", "whole", "child", "parent"]
+        .map(|table| format!("UPDATE public.{table} SET email = 'Y' WHERE id = 1"));
+    let writes: Vec<&str> = writes.iter().map(String::as_str).collect();
+    for (write, answer) in writes.iter().zip(all_seen(&sealed, &writes).await) {
+        assert_eq!(answer, ["42501"], "{write}");
+    }
+    // It is an attack indeed.
+    let writers = sealed.options.names.writers();
+    let grant = format!("GRANT UPDATE ON whole, parent TO {writers}");
+    sealed.admin.batch_execute(&grant).await.unwrap();
+    assert_eq!(
+        all_seen(&sealed, &writes).await,
+        [["42501"], ["42501"], ["postgres"], ["42501"], ["postgres"]]
+    );
+}
+
+#[tokio::test]
+async fn nobody_can_vouch_for_what_developers_steer() {
     let database = with(&DEFINER.replace('@', "")).await;
-    let admin = database.connect().await;
     let mut options = options(&database);
-    options.vouched = vec!["trigger public.accounts.tidy".to_owned()];
-    run_setup(&admin, &options).await;
-    let keeper = connect(&database.url_as(&options.names.proxy(), PASSWORD)).await;
-    let sealed = Sealed {
-        database,
-        options,
-        admin,
-        keeper,
-    };
-    // This is what would be with every such trigger: the attack works.
+    let admin = database.connect().await;
+    for vouch in ["trigger public.accounts.tidy", "function public.tidy()"] {
+        options.vouched = vec![vouch.to_owned()];
+        let told = seal_masks_kit::replan(&admin, &options)
+            .await
+            .unwrap_err()
+            .to_string();
+        for said in [
+            &format!("nobody can vouch for {vouch}"),
+            "setup --pin \"public.tidy()\"",
+        ] {
+            assert!(told.contains(said), "{told}");
+        }
+    }
+    // With an older seal's vouch on record and its right to write, this is what the trigger does.
+    options.vouched.clear();
+    let sealed = Sealed::with(database, options).await;
+    let writers = sealed.options.names.writers();
+    let older = format!(
+        "INSERT INTO devinprod.vouched VALUES ('trigger public.accounts.tidy'); GRANT UPDATE ON accounts TO {writers}"
+    );
+    sealed.admin.batch_execute(&older).await.unwrap();
     assert_eq!(seen(&sealed, WRITE).await, ["postgres"]);
-    assert!(!holes(&sealed).await.contains("tidy"));
-    // A later setup that vouches for nothing leaves that as it is, and one that vouches for something else does not.
+    assert!(holes(&sealed).await.contains("tidy"));
+    // A setup takes that right.
     let mut later = sealed.options.clone();
     later.proxy_verifier = None;
-    later.vouched.clear();
-    let survey = seal::survey(&sealed.admin, &later.names).await.unwrap();
-    assert!(seal::plan(&survey, &later).unwrap().is_empty());
-    later.vouched = vec!["function public.log_order()".to_owned()];
     run_setup(&sealed.admin, &later).await;
     assert_eq!(seen(&sealed, WRITE).await, ["42501"]);
+    // Pinned, there is nothing to steer, and one may vouch.
+    later.pinned = vec!["all".to_owned()];
+    later.vouched = vec!["trigger public.accounts.tidy".to_owned()];
+    run_setup(&sealed.admin, &later).await;
+    assert_eq!(seen(&sealed, WRITE).await, Vec::<String>::new());
+    assert!(!holes(&sealed).await.contains("tidy"));
 }
 
 #[tokio::test]
