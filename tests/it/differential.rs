@@ -55,7 +55,7 @@ macro_rules! differential {
             $(#[tokio::test]
             async fn $name() {
                 let text = include_str!(concat!("cases/", stringify!($name), ".txt"));
-                // `.ci/pg18` installs it; harness_works says so when it is missing.
+                // `.ci/pg` installs it; harness_works says so when it is missing.
                 if let (Some(one), Some(two)) = (harness::postgres18().await, harness::postgres18().await) {
                     check(text, one, two, Masks::None).await;
                 }

@@ -17,7 +17,7 @@ async fn databases_are_fresh_and_dumps_see_changes() {
 #[tokio::test]
 async fn postgres_18_serves_too_where_it_is_installed() {
     let Some(database) = harness::postgres18().await else {
-        eprintln!("Postgres 18 is not at hand: `.ci/pg18` installs it");
+        eprintln!("Postgres 18 is not at hand: `.ci/pg` installs it");
         return;
     };
     check_dump(&database).await;

