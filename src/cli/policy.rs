@@ -2,6 +2,7 @@
 
 mod check;
 mod explain;
+mod names;
 mod stage;
 mod suggest;
 mod test;

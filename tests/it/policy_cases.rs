@@ -100,8 +100,6 @@ async fn users() -> TestDatabase {
 async fn seal(database: &TestDatabase, policy: &str) {
     let options = SealOptions {
         policy: Some(Policy::from_text(Path::new("policies/p.toml"), policy).unwrap()),
-        // The command knows no other names.
-        names: devinprod::seal::Names::default(),
         ..seal_kit::options(database)
     };
     seal_kit::run_setup(&database.connect().await, &options).await;
@@ -212,15 +210,9 @@ fn cases_run_on_a_dump_in_a_postgres_of_their_own() {
 
 #[tokio::test]
 async fn cases_explanations_and_drift_on_a_sealed_upstream() {
-    // The default names of roles are needed, and roles are the whole cluster's.
-    let (_cluster, database) = harness::own_cluster().await;
+    let database = users().await;
     let client = database.connect().await;
-    client
-        .batch_execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public; GRANT USAGE ON SCHEMA public TO PUBLIC")
-        .await
-        .unwrap();
-    client.batch_execute(USERS).await.unwrap();
-    client.batch_execute(ROWS).await.unwrap();
+    let prefix = format!("{}_", database.name);
     let folder = tempfile::tempdir().unwrap();
     let text = format!("{POLICY}{CASES}");
     std::fs::write(folder.path().join("p.toml"), &text).unwrap();
@@ -232,7 +224,11 @@ async fn cases_explanations_and_drift_on_a_sealed_upstream() {
         "{err}"
     );
     seal(&database, &text).await;
-    let (ok, out, err) = devinprod(folder.path(), &["test", "p.toml", "--url", url]);
+    // The seal's roles have another name than the default.
+    let (ok, _, err) = devinprod(folder.path(), &["test", "p.toml", "--url", url]);
+    assert!(!ok && err.contains("the seal does not hold"), "{err}");
+    let test = ["test", "p.toml", "--url", url, "--prefix", &prefix];
+    let (ok, out, err) = devinprod(folder.path(), &test);
     assert!(ok && out.contains("3 of 3 cases hold"), "{out}{err}");
     let rows = client
         .query_one("SELECT count(*) FROM users", &[])
@@ -244,8 +240,20 @@ async fn cases_explanations_and_drift_on_a_sealed_upstream() {
         "nothing was given to an upstream"
     );
 
+    let configure = |upstreams: &[&str]| {
+        let tables = upstreams.iter().map(|name| {
+            format!("[[upstream]]\nname = \"{name}\"\nurl = \"{url}\"\nstage = \"preprod\"\nrole_prefix = \"{prefix}\"\n")
+        });
+        let text = format!(
+            "[listen]\naddress = \"127.0.0.1:0\"\n{}",
+            tables.collect::<String>()
+        );
+        std::fs::write(folder.path().join("devinprod.toml"), text).unwrap();
+    };
+    configure(&["shop"]);
     let explain = |query: &str, more: &[&str]| {
         let mut arguments = vec!["explain", query, "--file", "p.toml", "--url", url];
+        arguments.extend(["--config", "devinprod.toml"]);
         arguments.extend(more);
         devinprod(folder.path(), &arguments)
     };
@@ -286,6 +294,14 @@ async fn cases_explanations_and_drift_on_a_sealed_upstream() {
         "{err}"
     );
 
+    configure(&["shop", "stock"]);
+    let (ok, _, err) = explain("SELECT id FROM users", &[]);
+    assert!(
+        !ok && err.contains("has not exactly one") && err.contains("--prefix"),
+        "{err}"
+    );
+    configure(&["shop"]);
+
     let drift = || devinprod(folder.path(), &["suggest", "--drift", "--url", url]);
     let (ok, out, err) = drift();
     assert!(
@@ -306,14 +322,16 @@ async fn cases_explanations_and_drift_on_a_sealed_upstream() {
         "[table.public.users]\nwork_email = \"email\"",
         "# gone: 1 of the columns of public.users",
     ] {
-        let squeezed = out.replace("  # about 0 rows", "");
+        let squeezed = out
+            .replace("  # about 0 rows", "")
+            .replace("  # about 60 rows", "");
         assert!(squeezed.contains(line), "{line:?} is not in:\n{out}");
     }
     assert!(!out.contains("full_name"), "{out}");
 
     // Another policy than the one that the seal was made from proves nothing.
     std::fs::write(folder.path().join("p.toml"), format!("{text}\n# changed\n")).unwrap();
-    let (ok, _, err) = devinprod(folder.path(), &["test", "p.toml", "--url", url]);
+    let (ok, _, err) = devinprod(folder.path(), &test);
     assert!(
         !ok && err.contains("the database is sealed with the policy "),
         "{err}"

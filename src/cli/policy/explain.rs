@@ -8,6 +8,7 @@ use anyhow::Context;
 use clap::Args;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
+use super::names::SealNames;
 use super::stage::Stage;
 use super::{connect, groups, load_single};
 use crate::cli::{Failure, print};
@@ -35,12 +36,15 @@ pub(in crate::cli) struct ExplainArgs {
     /// A file of the policy; may be given repeatedly [default: policies/*.toml]
     #[arg(long = "file", value_name = "FILE")]
     files: Vec<PathBuf>,
+    #[command(flatten)]
+    names: SealNames,
 }
 
 pub(super) async fn run(args: ExplainArgs) -> anyhow::Result<ExitCode> {
     let Some(Loaded { policy, .. }) = load_single(&args.files)? else {
         return Ok(ExitCode::FAILURE);
     };
+    let names = args.names.of(&policy)?;
     let groups = groups(&args.groups);
     let set = policy
         .set_of(&args.developer, &groups)
@@ -83,7 +87,7 @@ pub(super) async fn run(args: ExplainArgs) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let player = (args.developer.clone(), groups);
-    let stage = Stage::open(&args.url, Some(&policy), &BTreeSet::from([player])).await?;
+    let stage = Stage::open(&args.url, &names, &policy, &BTreeSet::from([player])).await?;
     let tried = attempt(&stage, &args.developer, &args.query).await;
     stage.close().await?;
     match tried? {

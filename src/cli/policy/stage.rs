@@ -15,6 +15,7 @@ use crate::audit::{Events, Nowhere, Writer};
 use crate::cli::Failure;
 use crate::config::Config;
 use crate::policy::Policy;
+use crate::seal::Names;
 use crate::server::Server;
 use crate::upstream::admin::admin;
 use crate::wire::verifier::Verifier;
@@ -36,22 +37,20 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    /// Begins to serve the database at `url` to `players`; their sets of exceptions are those of `policy`.
+    /// Begins to serve the database at `url`, whose seal's roles have these names, to `players`; their sets of exceptions are those of `policy`.
     pub(super) async fn open(
         url: &str,
-        policy: Option<&Policy>,
+        names: &Names,
+        policy: &Policy,
         players: &BTreeSet<Player>,
     ) -> anyhow::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
             .await
             .context("cannot find a free port")?;
         let address = listener.local_addr()?;
-        let database = policy
-            .and_then(Policy::upstream)
-            .unwrap_or("database")
-            .to_owned();
+        let database = policy.upstream().unwrap_or("database").to_owned();
         let password = Alphanumeric.sample_string(&mut rand::rng(), 32);
-        let text = configuration(address, &database, url, policy, players, &password)?;
+        let text = configuration(address, &database, url, names, policy, players, &password)?;
         let loaded = Config::parse(&PathBuf::from("/policy.toml"), &text, &|_| None)?;
         let (events, writer) = Events::start(Nowhere);
         let server = Server::new(loaded.config, events);
@@ -106,7 +105,8 @@ fn configuration(
     address: SocketAddr,
     database: &str,
     url: &str,
-    policy: Option<&Policy>,
+    names: &Names,
+    policy: &Policy,
     players: &BTreeSet<Player>,
     password: &str,
 ) -> anyhow::Result<String> {
@@ -126,19 +126,17 @@ fn configuration(
         format!("[{}]", texts.join(", "))
     };
     let mut text = format!(
-        "[listen]\naddress = \"{address}\"\n[[upstream]]\nname = {}\nurl = {}\nstage = \"preprod\"\ndevelopers = {}\n",
+        "[listen]\naddress = \"{address}\"\n[[upstream]]\nname = {}\nurl = {}\nstage = \"preprod\"\nrole_prefix = {}\ndevelopers = {}\n",
         quoted(database),
         quoted(url),
+        quoted(names.prefix()),
         list(&mut groups.keys().map(|name| (*name).clone()))
     );
-    if let Some(policy) = policy {
-        let mut files = Vec::new();
-        for file in policy.files() {
-            let whole = file.path.canonicalize()?;
-            files.push(whole.display().to_string());
-        }
-        text.push_str(&format!("policy = {}\n", list(&mut files.into_iter())));
+    let mut files = Vec::new();
+    for file in policy.files() {
+        files.push(file.path.canonicalize()?.display().to_string());
     }
+    text.push_str(&format!("policy = {}\n", list(&mut files.into_iter())));
     let verifier = Verifier::from_password(password, ROUNDS);
     for (name, own) in groups {
         text.push_str(&format!(

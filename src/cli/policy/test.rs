@@ -11,6 +11,7 @@ use anyhow::Context;
 use clap::Args;
 use tokio_postgres::{Client, Error, SimpleQueryMessage};
 
+use super::names::SealNames;
 use super::stage::{Player, Stage};
 use super::{connect, load_single};
 use crate::cli::{Failure, print};
@@ -36,6 +37,8 @@ pub(in crate::cli) struct TestArgs {
     /// Use this database, which is sealed with the policy; as a superuser
     #[arg(long, value_name = "URL")]
     url: Option<String>,
+    #[command(flatten)]
+    names: SealNames,
 }
 
 pub(super) async fn run(args: TestArgs) -> anyhow::Result<ExitCode> {
@@ -49,10 +52,11 @@ pub(super) async fn run(args: TestArgs) -> anyhow::Result<ExitCode> {
         )
         .into());
     }
+    let names = args.names.of(&policy)?;
     // Kept until the end: a cluster of our own stops when this is dropped.
     let (url, _place) = match (&args.schema, &args.url) {
         (Some(dump), _) => {
-            let place = Place::make(dump, &policy).await?;
+            let place = Place::make(dump, &policy, &names).await?;
             (place.url(), Some(place))
         }
         (None, Some(url)) => (url.clone(), None),
@@ -62,7 +66,7 @@ pub(super) async fn run(args: TestArgs) -> anyhow::Result<ExitCode> {
     if args.url.is_some() {
         check_version(&owner, &policy).await?;
     }
-    let stage = Stage::open(&url, Some(&policy), &players(&policy)).await?;
+    let stage = Stage::open(&url, &names, &policy, &players(&policy)).await?;
     let results = run_all(&stage, &owner, &policy).await;
     stage.close().await?;
     let failed = results?;

@@ -11,7 +11,7 @@ use super::given;
 use crate::cli::Failure;
 use crate::cluster::{self, Cluster, Options};
 use crate::policy::Policy;
-use crate::seal::{self, SealOptions};
+use crate::seal::{self, Names, SealOptions};
 
 const DATABASE: &str = "policy_test";
 
@@ -21,7 +21,7 @@ pub(super) struct Place {
 }
 
 impl Place {
-    pub(super) async fn make(dump: &Path, policy: &Policy) -> anyhow::Result<Self> {
+    pub(super) async fn make(dump: &Path, policy: &Policy, names: &Names) -> anyhow::Result<Self> {
         let text = std::fs::read_to_string(dump)
             .with_context(|| format!("{} cannot be read", dump.display()))?;
         let binaries = cluster::binaries::find()
@@ -38,7 +38,7 @@ impl Place {
             .map_err(|error| anyhow::anyhow!("{error}"))?;
         let place = Self { cluster };
         place.load(dump, &text).await?;
-        place.seal(policy).await?;
+        place.seal(policy, names).await?;
         Ok(place)
     }
 
@@ -112,11 +112,12 @@ impl Place {
             })
     }
 
-    async fn seal(&self, policy: &Policy) -> anyhow::Result<()> {
+    async fn seal(&self, policy: &Policy, names: &Names) -> anyhow::Result<()> {
         let admin = connect(&self.url()).await?;
         given(&admin, policy).await?;
         let options = SealOptions {
             policy: Some(policy.clone()),
+            names: names.clone(),
             ..SealOptions::default()
         };
         let survey = seal::survey(&admin, &options.names).await?;
