@@ -312,6 +312,13 @@ fn refused(text: &str, statement: &Statement) -> Option<Refusal> {
             .position(position(place.start)),
         );
     }
+    for call in &statement.facts.set_config {
+        if call.name.as_deref() == Some(CLIENT_ENCODING)
+            && let Some(refusal) = call.value.as_deref().and_then(unsafe_encoding)
+        {
+            return Some(refusal);
+        }
+    }
     match &statement.kind {
         Kind::Copy(Copy::File | Copy::Program) => Some(
             Refusal::error(SqlState::INSUFFICIENT_PRIVILEGE, "COPY to or from a file or program of the server is not available in a sandbox")
@@ -329,7 +336,7 @@ fn refused(text: &str, statement: &Statement) -> Option<Refusal> {
                     .position(position(token.map_or(0, |span| span.start))),
             )
         }
-        Kind::Set { name, value: SetValue::Single(encoding), .. } if name == "client_encoding" => {
+        Kind::Set { name, value: SetValue::Single(encoding), .. } if name == CLIENT_ENCODING => {
             unsafe_encoding(encoding)
         }
         Kind::Set { name, value, .. } if name == "standard_conforming_strings" => {
@@ -481,6 +488,7 @@ fn notify_edit(text: &str, call: &NotifyCall) -> Edit {
     }
 }
 
+const CLIENT_ENCODING: &str = "client_encoding";
 /// Where an advisory call leaves its arguments.
 pub const ADVISORY: &str = "devinprod.advisory";
 /// Where a pg_notify call leaves its arguments, in hex, with a comma between.

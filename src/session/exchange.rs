@@ -189,8 +189,7 @@ impl Session {
                 return Ok(());
             }
             b'S' => {
-                self.on_parameter_status(&message);
-                return Ok(());
+                return self.on_parameter_status(&message);
             }
             // Upstream notifications cannot come: LISTEN never reaches it.
             b'A' | b'K' | b'R' => return Ok(()),

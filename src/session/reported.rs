@@ -1,6 +1,7 @@
 //! ParameterStatus: what the client is told of its settings.
 
-use super::Session;
+use super::{Session, Stop};
+use crate::audit::EndReason;
 use crate::wire::backend;
 use crate::wire::frame::HEADER;
 use std::sync::Arc;
@@ -47,27 +48,31 @@ impl Session {
 
     /// What the upstream has because of the sandbox is no news; what the client is to believe of its settings
     /// is told by [`Self::report_settings`]. Code of the client may set more than was seen in its text.
-    pub(super) fn on_parameter_status(&mut self, message: &[u8]) {
+    pub(super) fn on_parameter_status(&mut self, message: &[u8]) -> Result<(), Stop> {
         let mut fields = message
             .get(HEADER..)
             .unwrap_or_default()
             .split(|byte| *byte == 0);
         let (Some(name), Some(value)) = (fields.next(), fields.next()) else {
-            return;
+            return Ok(());
         };
         let name = String::from_utf8_lossy(name).into_owned();
         let value = String::from_utf8_lossy(value).into_owned();
+        if name == "client_encoding" && crate::plan::unsafe_encoding(&value).is_some() {
+            // SET is refused, so this was done by code: nobody's next statement may be read in it.
+            return Err(Stop::Ended(EndReason::UnsafeEncoding));
+        }
         if matches!(
             name.as_str(),
             "in_hot_standby" | "default_transaction_read_only"
         ) {
-            return;
+            return Ok(());
         }
         let Some(Ok(world)) = self.floor.as_mut().map(|floor| floor.world()) else {
-            return;
+            return Ok(());
         };
         if world.machine.is_failed() {
-            return;
+            return Ok(());
         }
         let installed = world.machine.installed_value(&name.to_lowercase());
         let ours = installed.or(self.sandbox.parameters.get(&name).map(String::as_str));
@@ -75,5 +80,6 @@ impl Session {
             self.client.out.extend_from_slice(message);
             self.reported.insert(name, value);
         }
+        Ok(())
     }
 }

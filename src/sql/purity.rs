@@ -239,6 +239,7 @@ impl<'a> Walk<'a> {
                 self.found.effect = true;
                 let unread = SetConfig {
                     name: None,
+                    value: None,
                     local: None,
                 };
                 // Each one is read to its end: more of them than anybody writes would take too long.
@@ -331,6 +332,10 @@ impl<'a> Walk<'a> {
     fn set_config(&self, at: usize) -> SetConfig {
         let mut cursor = self.cursor(at + 2);
         let name = cursor.string().filter(|_| cursor.eat_symbol(b','));
+        let value = name.as_ref().and_then(|_| {
+            let mut cursor = cursor.clone();
+            cursor.string().filter(|_| cursor.eat_symbol(b','))
+        });
         let mut local = None;
         let mut depth = 1_usize;
         while let Some(token) = cursor.peek() {
@@ -350,6 +355,7 @@ impl<'a> Walk<'a> {
         }
         SetConfig {
             name: name.map(|name| name.to_ascii_lowercase()),
+            value,
             local,
         }
     }

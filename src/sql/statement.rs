@@ -292,6 +292,8 @@ pub struct NotifyCall {
 pub struct SetConfig {
     /// The setting's name in lower case, if it is a literal.
     pub name: Option<String>,
+    /// The value, if that and the name are literals.
+    pub value: Option<String>,
     /// The third argument, if it is a literal.
     pub local: Option<bool>,
 }

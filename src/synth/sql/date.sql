@@ -110,4 +110,4 @@ RETURN CASE
     WHEN value IS NOT NULL THEN date '2000-01-01' END;
 CREATE OR REPLACE FUNCTION devinprod.mask_date_coarse(value timestamptz, unit text) RETURNS timestamptz IMMUTABLE PARALLEL SAFE
 RETURN timezone('UTC', devinprod.mask_date_coarse(timezone('UTC', value), unit));
-COMMENT ON FUNCTION devinprod.mask_date_coarse(timestamptz, text) IS 'The beginning of its year, month …, in UTC; infinity stays.';
+COMMENT ON FUNCTION devinprod.mask_date_coarse(timestamptz, text) IS 'The beginning of its year, month and so on, in UTC; infinity stays.';

@@ -1,7 +1,7 @@
 
 -- json ------------------------------------------------------------------------------------------------------------
 
--- The functions with operators in plpgsql run under the search_path that mask_json(…) has pinned; who calls one of them
+-- The functions with operators in plpgsql run under the search_path that mask_json() has pinned; who calls one of them
 -- by themselves has only values of their own to give it.
 
 -- What a text in a document looks like, where no rule says what it is.

@@ -76,7 +76,7 @@ COMMENT ON FUNCTION devinprod.mask_number_bucket(numeric, numeric, numeric) IS
 
 -- Integers of a unique column ---------------------------------------------------------------------------------------
 
--- A permutation of 0 … 2^bits - 1: a Feistel network of eight rounds. Two values never become one.
+-- A permutation of 0 to 2^bits - 1: a Feistel network of eight rounds. Two values never become one.
 CREATE OR REPLACE FUNCTION devinprod.mask_unique_number(value bigint, key bytea, bits integer) RETURNS bigint
     LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $mask$

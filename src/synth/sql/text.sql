@@ -136,4 +136,4 @@ BEGIN
     RETURN devinprod.mask_mac_of(digest, bytes);
 END
 $mask$;
-COMMENT ON FUNCTION devinprod.mask_mac(text, bytea, integer) IS 'A locally administered address: 02:… .';
+COMMENT ON FUNCTION devinprod.mask_mac(text, bytea, integer) IS 'A locally administered address: it begins with 02.';

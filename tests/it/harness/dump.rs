@@ -17,7 +17,7 @@ pub async fn dump(database: &TestDatabase) -> String {
     let output = Command::new(pg_dump)
         .arg("--dbname")
         .arg(&database.url)
-        .arg("--exclude-table-data=devinprod.pair")
+        .args(["--exclude-table-data=devinprod.pair", "--encoding=UTF8"])
         .output()
         .unwrap();
     assert!(
