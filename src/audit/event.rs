@@ -260,6 +260,10 @@ pub enum EndReason {
     ConnectionClosed,
     /// The developer may no longer use the upstream.
     AccessWithdrawn,
+    /// The set of exceptions that its developer role belongs to is no longer the developer's.
+    ExceptionsWithdrawn,
+    /// Code in it set a client_encoding in which its clients' SQL cannot be read safely.
+    UnsafeEncoding,
     /// The upstream's seal no longer holds.
     SealOpen,
     /// The proxy stops.
@@ -278,6 +282,8 @@ impl EndReason {
             Self::TransactionLost => "transaction_lost",
             Self::ConnectionClosed => "connection_closed",
             Self::AccessWithdrawn => "access_withdrawn",
+            Self::ExceptionsWithdrawn => "exceptions_withdrawn",
+            Self::UnsafeEncoding => "unsafe_encoding",
             Self::SealOpen => "seal_open",
             Self::Shutdown => "shutdown",
         }
@@ -334,6 +340,9 @@ mod tests {
             EndReason::TransactionLost,
             EndReason::ConnectionClosed,
             EndReason::AccessWithdrawn,
+            EndReason::ExceptionsWithdrawn,
+            EndReason::UnsafeEncoding,
+            EndReason::SealOpen,
             EndReason::Shutdown,
         ] {
             assert_eq!(serde_json::to_value(reason).unwrap(), reason.as_str());

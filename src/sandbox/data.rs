@@ -33,6 +33,12 @@ pub fn end_refusal(reason: EndReason, name: &str) -> Refusal {
         EndReason::TransactionLost => "the upstream left the transaction, which must never happen",
         EndReason::ConnectionClosed => "the client that it belonged to is gone",
         EndReason::AccessWithdrawn => "its developer may no longer use this upstream",
+        EndReason::ExceptionsWithdrawn => {
+            "the policy's exceptions that it was begun with no longer apply to its developer"
+        }
+        EndReason::UnsafeEncoding => {
+            "a function set a client_encoding in which SQL cannot be read safely; use UTF8"
+        }
         EndReason::SealOpen => "the upstream is no longer safely sealed",
         EndReason::Shutdown => "the proxy is stopping",
     };

@@ -37,7 +37,8 @@ pub async fn lease(keeper: &Client) -> Result<Lease, SealError> {
 /// policy's exceptions, or to none.
 ///
 /// Postgres only ever sees the password's verifier. Fails with [`SealError::AllLeased`] if every developer
-/// role has a session, had a lease in the last 15 seconds, or is unsound.
+/// role has a session, had a lease in the last 15 seconds, or is unsound, and with [`SealError::NoSuchSet`] if the seal
+/// was made without this set.
 pub async fn lease_of(keeper: &Client, set: Option<&str>) -> Result<Lease, SealError> {
     let password = Alphanumeric.sample_string(&mut rand::rng(), PASSWORD_LENGTH);
     let verifier = scram_sha_256(password.as_bytes());
@@ -52,9 +53,12 @@ pub async fn lease_of(keeper: &Client, set: Option<&str>) -> Result<Lease, SealE
             role: row.try_get(0)?,
             password,
         }),
-        Err(error) => match error.as_db_error() {
-            Some(db) if *db.code() == SqlState::TOO_MANY_CONNECTIONS => {
+        Err(error) => match (error.as_db_error(), set) {
+            (Some(db), _) if *db.code() == SqlState::TOO_MANY_CONNECTIONS => {
                 Err(SealError::AllLeased(super::postgres_text(&error)))
+            }
+            (Some(db), Some(set)) if *db.code() == SqlState::NO_DATA_FOUND => {
+                Err(SealError::NoSuchSet(set.to_owned()))
             }
             _ => Err(error.into()),
         },

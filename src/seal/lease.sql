@@ -70,6 +70,13 @@ BEGIN
         LIMIT 1
         FOR UPDATE OF p SKIP LOCKED;
         IF NOT FOUND THEN
+            IF lease.exceptions IS NOT NULL
+                AND NOT EXISTS (SELECT FROM devinprod.pair p WHERE p.exceptions = lease.exceptions) THEN
+                RAISE EXCEPTION USING
+                    ERRCODE = 'no_data_found',
+                    MESSAGE = pg_catalog.format('the seal knows no set of exceptions %s', lease.exceptions),
+                    HINT = 'Run devinprod setup with the policy that has it.';
+            END IF;
             RAISE EXCEPTION USING
                 ERRCODE = 'too_many_connections',
                 MESSAGE = pg_catalog.format('all %s developer roles%s are leased',
@@ -77,7 +84,8 @@ BEGIN
                         WHERE p.exceptions IS NOT DISTINCT FROM lease.exceptions),
                     ' of the set of exceptions ' || lease.exceptions),
                 DETAIL = faults,
-                HINT = 'End a sandbox, or run devinprod setup with a larger --pairs.';
+                HINT = pg_catalog.format('End a sandbox, or run devinprod setup with a larger --%s.',
+                    CASE WHEN lease.exceptions IS NULL THEN 'pairs' ELSE 'exception-pairs' END);
         END IF;
         FOR stray IN
             SELECT DISTINCT m.roleid::pg_catalog.regrole AS granted, m.member::pg_catalog.regrole AS grantee

@@ -224,6 +224,11 @@ pub enum SealError {
     /// Every developer role has a sandbox, or had one a moment ago.
     #[error("{0}")]
     AllLeased(String),
+    /// The seal was made before the policy got this set of exceptions.
+    #[error(
+        "the seal has no developer roles for the set of exceptions {0}\nhint: run devinprod setup with the policy that has it"
+    )]
+    NoSuchSet(String),
     /// A connection as a developer role could not be made.
     #[error("a leased developer role cannot connect: {0}")]
     Connect(#[source] Box<dyn std::error::Error + Send + Sync>),

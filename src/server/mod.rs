@@ -115,12 +115,14 @@ impl Server {
             // Who sees more from now on does so in their next sandbox.
             let sees_less =
                 set_before.is_some() && set_before != set_of(&config, developer, upstream);
-            if sees_less || config.upstream_for(developer, upstream).is_err() {
-                shared
-                    .context
-                    .registry
-                    .end(&sandbox, EndReason::AccessWithdrawn);
-            }
+            let reason = if config.upstream_for(developer, upstream).is_err() {
+                EndReason::AccessWithdrawn
+            } else if sees_less {
+                EndReason::ExceptionsWithdrawn
+            } else {
+                continue;
+            };
+            shared.context.registry.end(&sandbox, reason);
         }
         shared.report(EventKind::Reloaded);
     }

@@ -287,7 +287,16 @@ impl UpstreamOpener {
                 SqlState::TOO_MANY_CONNECTIONS,
                 format!("all developer roles of the upstream {} are in use", self.upstream.name),
             )
-            .hint("End a sandbox that is no longer needed (RESET SANDBOX in the database devinprod), or run devinprod setup with more --pairs"),
+            .hint("End a sandbox that is no longer needed (RESET SANDBOX in the database devinprod), or run devinprod setup with more --pairs (--exception-pairs for those to whom a policy's exceptions apply)"),
+            seal::SealError::NoSuchSet(set) => Refusal::error(
+                SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+                format!(
+                    "the seal of the upstream {} has no roles for the set of exceptions {set:?}",
+                    self.upstream.name
+                ),
+            )
+            .detail("The proxy's policy has this set, and the policy that the upstream was sealed with did not")
+            .hint("Whoever runs the proxy should run devinprod setup on the upstream with the policy as it is now"),
             seal::SealError::Postgres(error) if error.code().is_some_and(|code| code.code() == READ_ONLY_TRANSACTION) => Refusal::error(
                 SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
                 format!("the upstream {} is a standby, on which no developer role can be leased", self.upstream.name),
