@@ -196,45 +196,83 @@ async fn straight(database: TestDatabase, fuzzed: usize) {
     same_masks(&database).await;
     let keeper = connect(&database.url_as(&format!("{prefix}proxy"), &password)).await;
     let before = dump(&database).await;
-    let mut leaks = Vec::new();
-    for way in [Way::Straight, Way::Armed] {
-        let lease = seal::lease(&keeper).await.unwrap();
-        let url = database.url_as(&lease.role, &lease.password);
-        let mut attacker = Attacker::new(way, &url, search.clone())
-            .await
-            .knows(&prefix);
-        run_corpus(&mut attacker, &corpus::attacks()).await;
-        let schema = match way {
-            Way::Armed => "devinprod_masked",
-            _ => "devinprod_rows",
-        };
-        run_corpus(&mut attacker, &corpus::attacks_at_views(schema)).await;
-        messages::run(&mut attacker, &functions(&database).await).await;
-        let statements = made_up(fuzzed);
-        attacker
-            .run_all("made up", &statements, Keeps::SomeEffects)
-            .await;
-        let at_views = statements.iter().map(|sql| corpus::at_views(sql, schema));
-        let at_views: Vec<String> = at_views.collect();
-        attacker
-            .run_all("made up, at the views", &at_views, Keeps::SomeEffects)
-            .await;
-        assert!(attacker.sent > 5000, "{} sent", attacker.sent);
-        assert!(
-            attacker.done > 1000,
-            "{} of {} were run",
-            attacker.done,
-            attacker.sent
-        );
-        leaks.extend(attacker.leaks);
-    }
+    let functions = functions(&database).await;
+    // Side by side: who may not write is in nobody's way.
+    let attacks = [Way::Straight, Way::Armed].map(|way| {
+        let (database, keeper, search) = (&database, &keeper, &search);
+        let (functions, prefix) = (&functions, &prefix);
+        async move {
+            let lease = seal::lease(keeper).await.unwrap();
+            let url = database.url_as(&lease.role, &lease.password);
+            let attacker = Attacker::new(way, &url, search.clone()).await;
+            at_the_seal(attacker.knows(prefix), way, functions, fuzzed).await
+        }
+    });
+    let leaks: Vec<Leak> = futures::future::join_all(attacks)
+        .await
+        .into_iter()
+        .flatten()
+        .collect();
     no_leak(&leaks);
     let after = dump(&database).await;
     assert!(before == after, "something was committed");
 }
 
-#[tokio::test]
+/// All that there is, without a proxy.
+async fn at_the_seal(
+    mut attacker: Attacker,
+    way: Way,
+    functions: &[u32],
+    fuzzed: usize,
+) -> Vec<Leak> {
+    run_corpus(&mut attacker, &corpus::attacks()).await;
+    let schema = match way {
+        Way::Armed => "devinprod_masked",
+        _ => "devinprod_rows",
+    };
+    run_corpus(&mut attacker, &corpus::attacks_at_views(schema)).await;
+    messages::run(&mut attacker, functions).await;
+    let statements = made_up(fuzzed);
+    attacker
+        .run_all("made up", &statements, Keeps::SomeEffects)
+        .await;
+    let at_views = statements.iter().map(|sql| corpus::at_views(sql, schema));
+    let at_views: Vec<String> = at_views.collect();
+    attacker
+        .run_all("made up, at the views", &at_views, Keeps::SomeEffects)
+        .await;
+    assert!(attacker.sent > 5000, "{} sent", attacker.sent);
+    assert!(
+        attacker.done > 1000,
+        "{} of {} were run",
+        attacker.done,
+        attacker.sent
+    );
+    attacker.leaks
+}
+
+/// Developers side by side, each on a database of their own: on the same one they would wait for each other's locks.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn through_the_proxy_no_marker_comes_out_and_nothing_is_committed() {
+    let developers = [("dev1", 0), ("dev1", 1), ("dev2", 2), ("dev2", 3)];
+    let running = developers.map(|(who, lot)| tokio::spawn(through_the_proxy(who, lot)));
+    let (mut sent, mut done, mut leaks) = (0, 0, Vec::new());
+    for lane in running {
+        let attacker = lane.await.unwrap();
+        sent += attacker.sent;
+        done += attacker.done;
+        leaks.extend(attacker.leaks);
+    }
+    no_leak(&leaks);
+    assert!(sent > 10_000, "{sent} statements");
+    // Most of the corpus must have been understood.
+    assert!(done > 6_000, "{done} of {sent} were run");
+}
+
+/// Every second attack and a quarter of what is made up: those of `dev1` in blocks and with simple queries, those of
+/// `dev2` as they stand and by the extended protocol.
+async fn through_the_proxy(who: &str, lot: usize) -> Attacker {
+    const LOTS: usize = 4;
     let (database, search) = marked(harness::database().await).await;
     let setup = Setup {
         policy: Some(read("policy.toml")),
@@ -244,40 +282,30 @@ async fn through_the_proxy_no_marker_comes_out_and_nothing_is_committed() {
     let proxy = proxy_with(database, setup).await;
     same_masks(&proxy.database).await;
     let before = dump(&proxy.database).await;
-    let mut leaks = Vec::new();
-
-    let mut attacker = Attacker::new(Way::Proxy, &proxy.url(), search.clone())
-        .await
-        .knows(&prefix);
-    run_corpus(&mut attacker, &corpus::attacks()).await;
-    messages::run(&mut attacker, &functions(&proxy.database).await).await;
-    attacker
-        .run_all("made up", &made_up(4000), Keeps::SomeEffects)
-        .await;
-    // As fast as they can be passed on: most of the corpus must have been understood.
-    assert!(
-        attacker.done > 4000,
-        "{} of {} were run",
-        attacker.done,
-        attacker.sent
-    );
-    let mut sent = attacker.sent;
-    leaks.extend(attacker.leaks);
-
-    let url = proxy.url_for("dev2");
+    let url = proxy.url_for(who);
     let mut attacker = Attacker::new(Way::Proxy, &url, search).await.knows(&prefix);
-    attacker = attacker.extended().autocommit();
-    run_corpus(&mut attacker, &corpus::attacks()).await;
+    if who == "dev2" {
+        attacker = attacker.extended().autocommit();
+    }
+    let mut place = 0;
+    let mut mine = |lots: usize| {
+        place += 1;
+        place % lots == lot % lots
+    };
+    let mut attacks = corpus::attacks();
+    attacks.retain(|_| mine(2));
+    run_corpus(&mut attacker, &attacks).await;
+    if who == "dev1" {
+        messages::run(&mut attacker, &functions(&proxy.database).await).await;
+    }
+    let mut statements = made_up(6000);
+    statements.retain(|_| mine(LOTS));
     attacker
-        .run_all("made up", &made_up(2000), Keeps::SomeEffects)
+        .run_all("made up", &statements, Keeps::SomeEffects)
         .await;
-    sent += attacker.sent;
-    leaks.extend(attacker.leaks);
-
-    no_leak(&leaks);
-    assert!(sent > 10_000, "{sent} statements");
     let after = dump(&proxy.database).await;
     assert!(before == after, "something was committed");
+    attacker
 }
 
 /// Attacks of one statement go in few round trips, the others one answer at a time.
