@@ -3,6 +3,7 @@
 use super::live::{Catalog, Column, Relation};
 use super::{Found, Origin, Policy, Rule, Source, Treatment, Wrong, check};
 use crate::report::{Problem, Report, did_you_mean};
+use crate::synth::{self, Mask};
 
 /// From how many rows on a lookup that scans the table is worth a warning.
 const LARGE: f32 = 10_000.0;
@@ -262,7 +263,7 @@ impl<'a> State<'a> {
             Treatment::Mask(mask) => mask,
         };
         if let Err(unfit) = mask.expression("x", &column.shape) {
-            self.does_not_fit(rule, own, &unfit.0, name);
+            self.does_not_fit(rule, own, &unfit.0, name, &column.shape);
             return;
         }
         self.comparison.masked += 1;
@@ -279,9 +280,20 @@ impl<'a> State<'a> {
         }
     }
 
-    fn does_not_fit(&mut self, rule: &'a Rule, own: bool, why: &str, name: String) {
+    fn does_not_fit(
+        &mut self,
+        rule: &'a Rule,
+        own: bool,
+        why: &str,
+        name: String,
+        shape: &synth::Column,
+    ) {
         if own {
-            let hint = "docs/masks.md says which types each mask fits".to_owned();
+            let hint = format!(
+                "for {} there are {}; or deny it",
+                shape.sql_type,
+                Mask::fitting(shape).join(", ")
+            );
             self.error(&rule.origin, format!("{name}: {why}"), Some(hint));
             return;
         }

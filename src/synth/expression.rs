@@ -21,6 +21,21 @@ pub struct Column {
 pub struct Unfit(pub String);
 
 impl Mask {
+    /// The names of the masks that can make values of `column`'s type, with the parameters that they have unless told.
+    pub fn fitting(column: &Column) -> Vec<&'static str> {
+        let fits = |name: &&'static str| {
+            // Which value it is, the policy says.
+            *name == "constant"
+                || Self::new(name, &toml::Table::new())
+                    .is_ok_and(|mask| mask.expression("x", column).is_ok())
+        };
+        Self::all()
+            .iter()
+            .map(|mask| mask.name)
+            .filter(fits)
+            .collect()
+    }
+
     /// SQL that makes a synthetic value of `column`'s type from `value`, the SQL of the real one; NULL stays NULL.
     /// An array is masked element by element.
     ///

@@ -368,6 +368,24 @@ async fn a_refusal_names_the_column_and_where_the_policy_says_so() {
 }
 
 #[tokio::test]
+async fn a_notice_names_the_tables_that_the_client_named() {
+    let proxy = proxy().await;
+    let mut client = Client::connect(&proxy.url()).await;
+    let function = "CREATE FUNCTION tell(told text) RETURNS void LANGUAGE plpgsql AS \
+        'BEGIN RAISE NOTICE ''told %'', told; END'";
+    let made = client.simple(function).await;
+    assert!(made.contains("CREATE FUNCTION"), "{made}");
+    // Its context is the statement inside of the block, as it was sent.
+    let block = "DO $$ BEGIN PERFORM tell(email) FROM accounts WHERE id = 3; END $$";
+    let told = client.simple(block).await;
+    assert!(told.contains("NOTICE 00000: told masked3; "), "{told}");
+    assert!(
+        told.contains("FROM public.accounts") && !told.contains("devinprod"),
+        "{told}"
+    );
+}
+
+#[tokio::test]
 async fn information_schema_shows_what_the_applications_own_role_would_see() {
     let proxy = proxy().await;
     let mut client = Client::connect(&proxy.url()).await;
