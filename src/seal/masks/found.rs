@@ -93,9 +93,7 @@ pub struct FoundColumn {
     pub name: String,
     /// Its name as SQL.
     pub identity: String,
-    /// Its type as SQL, with its length.
-    pub declared: String,
-    /// The same with domains resolved.
+    /// Its type as SQL, with its length, domains resolved.
     pub base: String,
     /// The labels, if it is an enum.
     pub labels: Vec<String>,
@@ -398,14 +396,13 @@ fn column(row: &Row) -> Result<(u32, FoundColumn), SealError> {
             number: row.try_get(1)?,
             name: row.try_get(2)?,
             identity: row.try_get(3)?,
-            declared: row.try_get(4)?,
-            base: row.try_get(5)?,
-            labels: row.try_get(6)?,
-            collation: row.try_get(7)?,
-            generated: row.try_get(8)?,
-            sources: row.try_get(9)?,
-            ungroupable: row.try_get(10)?,
-            unique: row.try_get(11)?,
+            base: row.try_get(4)?,
+            labels: row.try_get(5)?,
+            collation: row.try_get(6)?,
+            generated: row.try_get(7)?,
+            sources: row.try_get(8)?,
+            ungroupable: row.try_get(9)?,
+            unique: row.try_get(10)?,
         },
     ))
 }

@@ -38,10 +38,9 @@ ORDER BY n.nspname, c.relname";
 
 /// Their columns. See `found::column`.
 pub(super) const COLUMNS: &str = "
-SELECT a.attrelid, a.attnum, a.attname::text, quote_ident(a.attname), format_type(a.atttypid, a.atttypmod),
-    format_type(b.type, b.modifier),
+SELECT a.attrelid, a.attnum, a.attname::text, quote_ident(a.attname), format_type(b.type, b.modifier),
     ARRAY(SELECT e.enumlabel::text FROM pg_enum e WHERE e.enumtypid = b.type ORDER BY e.enumsortorder),
-    CASE WHEN a.attcollation NOT IN (0, t.typcollation) THEN (
+    CASE WHEN a.attcollation NOT IN (0, b.collation) THEN (
         SELECT quote_ident(n.nspname) || '.' || quote_ident(o.collname)
         FROM pg_collation o JOIN pg_namespace n ON n.oid = o.collnamespace WHERE o.oid = a.attcollation) END,
     a.attgenerated <> '',
@@ -58,14 +57,13 @@ SELECT a.attrelid, a.attnum, a.attname::text, quote_ident(a.attname), format_typ
     EXISTS (SELECT FROM pg_index i WHERE i.indrelid = a.attrelid AND i.indisunique AND i.indisvalid
         AND i.indnkeyatts = 1 AND i.indkey[0] = a.attnum AND i.indpred IS NULL)
 FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-    JOIN pg_type t ON t.oid = a.atttypid
     CROSS JOIN LATERAL (
         WITH RECURSIVE step (type, modifier) AS (
             SELECT a.atttypid, a.atttypmod
             UNION ALL
             SELECT d.typbasetype, d.typtypmod FROM step JOIN pg_type d ON d.oid = step.type AND d.typtype = 'd'
         )
-        SELECT step.type, step.modifier, y.typtype AS kind,
+        SELECT step.type, step.modifier, y.typtype AS kind, y.typcollation AS collation,
             CASE WHEN y.typelem <> 0 AND y.typlen = -1 THEN y.typelem ELSE y.oid END AS element
         FROM step JOIN pg_type y ON y.oid = step.type WHERE y.typtype <> 'd') b
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname !~ '^pg_' AND c.relpersistence <> 't'

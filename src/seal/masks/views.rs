@@ -247,9 +247,11 @@ fn cell(column: &DecidedColumn<'_>, notes: Option<&Notes>) -> String {
         .collation
         .as_ref()
         .map_or_else(String::new, |collation| format!(" COLLATE {collation}"));
+    // Not to the domain, if it is one: its constraints are for real values, and a mask, or the NULL of what was touched,
+    // need not hold them. A client is told the base type anyway.
     format!(
         "CAST({shown} AS {}){collation} AS {name}",
-        column.found.declared
+        column.found.base
     )
 }
 
