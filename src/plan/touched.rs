@@ -130,13 +130,19 @@ impl Plan {
             self.statement.kind,
             Kind::CreateTable { .. } | Kind::Ddl | Kind::Concurrently { .. }
         );
-        let reads_masked = reads.unwrap_or_default().iter().any(|relation| {
-            masked.is_some_and(|masked| {
-                masked
-                    .resolve(relation.schema.as_deref(), &relation.name)
-                    .is_some_and(|known| !known.columns.is_empty())
-            })
-        });
+        let is_target =
+            |relation: &RelationName| facts.writes.iter().any(|w| w.span == relation.span);
+        let reads_masked = reads
+            .unwrap_or_default()
+            .iter()
+            .filter(|r| !is_target(r))
+            .any(|relation| {
+                masked.is_some_and(|masked| {
+                    masked
+                        .resolve(relation.schema.as_deref(), &relation.name)
+                        .is_some_and(|known| !known.columns.is_empty())
+                })
+            });
         let opaque = runs_code || reads.is_none();
         let stores = !facts.writes.is_empty() || makes;
         Touched {
@@ -158,7 +164,9 @@ impl Plan {
                 opaque,
             }),
             copies: masked.is_some()
-                && (runs_code || (stores && (reads_masked || reads.is_none()))),
+                && (runs_code
+                    || makes_code(&self.text)
+                    || (stores && (reads_masked || reads.is_none()))),
             relations: budget::Touched {
                 relations: found.into(),
                 unknown: opaque && masked.is_some(),
@@ -203,6 +211,20 @@ impl Plan {
             }
         }
     }
+}
+
+/// CREATE FUNCTION and its like: what their bodies read, only the server knows.
+fn makes_code(text: &str) -> bool {
+    let tokens = lexer::significant(text);
+    let mut words = tokens.iter().map(|token| token.text(text));
+    words
+        .next()
+        .is_some_and(|word| word.eq_ignore_ascii_case("create"))
+        && words.take(3).any(|word| {
+            ["function", "procedure", "rule"]
+                .iter()
+                .any(|code| word.eq_ignore_ascii_case(code))
+        })
 }
 
 /// EXPLAIN with ANALYZE among its options.
@@ -354,12 +376,15 @@ mod tests {
             "CREATE VIEW v AS SELECT id FROM users",
             "INSERT INTO log SELECT email FROM users",
             "DO $$ BEGIN END $$",
+            "CREATE OR REPLACE FUNCTION f() RETURNS int LANGUAGE sql AS ''",
         ] {
             assert!(copies(text), "{text}");
         }
         for text in [
             "SELECT * FROM users",
-            "UPDATE users SET phone = NULL",
+            "UPDATE users SET phone = NULL RETURNING *",
+            "DELETE FROM users WHERE id = 1",
+            "INSERT INTO users (id) VALUES (1)",
             "CREATE TABLE t (a int)",
         ] {
             assert!(!copies(text), "{text}");
