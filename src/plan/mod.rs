@@ -270,6 +270,7 @@ fn decide(text: &str, statement: &Statement) -> (Action, Vec<Edit>) {
         forward.now = !edits.is_empty() && !matches!(statement.kind, Kind::Prepare { .. });
         let (found, names) = rewrite::setting_edits(text, &|name| !is_forwarded_show(name));
         edits.extend(found);
+        edits.extend(rewrite::restriction_edits(text));
         // What a PREPARE holds runs with EXECUTE.
         if !matches!(statement.kind, Kind::Prepare { .. }) {
             forward.virtual_settings = names;

@@ -18,14 +18,19 @@ pub fn as_delete(
             .collect(),
     );
     let only = array(tables.iter().map(|(_, only)| only.to_string()).collect());
+    block(&format!(
+        "DECLARE names text[] := {names}::text[]; only_ones bool[] := {only}::bool[]; \
+         restart bool := {restart_identity}; cascades bool := {cascade}; {BODY}"
+    ))
+}
+
+/// A DO statement of this body, which may have names of the client's in it.
+pub(super) fn block(body: &str) -> String {
     let mut tag = "devinprod".to_owned();
-    while names.contains(&tag) {
+    while body.contains(&format!("${tag}$")) {
         tag.push('_');
     }
-    format!(
-        "DO ${tag}$ DECLARE names text[] := {names}::text[]; only_ones bool[] := {only}::bool[]; \
-         restart bool := {restart_identity}; cascades bool := {cascade}; {BODY} ${tag}$"
-    )
+    format!("DO ${tag}$ {body} ${tag}$")
 }
 
 const BODY: &str = r#"

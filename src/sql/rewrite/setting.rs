@@ -1,4 +1,4 @@
-//! `current_setting('transaction_isolation')` and its like, told by a setting of ours.
+//! `current_setting('transaction_isolation')` and its like, told by a setting of ours; and what pg_dump would set.
 
 use crate::sql::cursor::Cursor;
 use crate::sql::edit::Edit;
@@ -46,6 +46,31 @@ pub fn setting_edits(text: &str, is_virtual: &dyn Fn(&str) -> bool) -> (Vec<Edit
     (edits, names)
 }
 
+/// Edits under which pg_dump's `SELECT set_config(name, …) FROM pg_settings WHERE name = 'restrict_nonsystem_relation_kind'`
+/// finds no such setting, as on a server that does not have it yet.
+///
+/// The setting keeps a superuser's pg_dump from reading views, which could run the code of others. A developer's dump
+/// reads the views that stand in the place of tables, and has no rights that somebody could borrow. What is set under a name
+/// that is no literal is also nothing that could be kept to this one client.
+pub fn restriction_edits(text: &str) -> Vec<Edit> {
+    const SETTING: &str = "restrict_nonsystem_relation_kind";
+    if !text.contains(SETTING) || !text.contains("pg_settings") {
+        return Vec::new();
+    }
+    let tokens = lexer::significant(text);
+    let calls = tokens.iter().any(|token| {
+        matches!(token.kind, TokenKind::Word)
+            && value::identifier(token, text).as_deref() == Some("set_config")
+    });
+    let literals = tokens.iter().enumerate().filter_map(|(at, _)| {
+        let mut cursor = Cursor::new(text, tokens.get(at..).unwrap_or_default());
+        let literal = cursor.here();
+        (calls && cursor.string()? == SETTING)
+            .then(|| Edit::new(literal, format!("'devinprod.{SETTING}'")))
+    });
+    literals.collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -76,6 +101,23 @@ mod tests {
             let mut edits = Edits::new();
             edits.extend(found).unwrap();
             let expected = if expected.is_empty() { text } else { expected };
+            assert_eq!(edits.apply(text).unwrap().text, expected);
+        }
+    }
+    #[test]
+    fn a_dump_finds_no_restriction() {
+        for (text, expected) in [
+            (
+                "SELECT set_config(name, 'view, foreign-table', false) FROM pg_settings WHERE name = 'restrict_nonsystem_relation_kind'",
+                "SELECT set_config(name, 'view, foreign-table', false) FROM pg_settings WHERE name = 'devinprod.restrict_nonsystem_relation_kind'",
+            ),
+            (
+                "select setting from pg_settings where name = 'restrict_nonsystem_relation_kind'",
+                "select setting from pg_settings where name = 'restrict_nonsystem_relation_kind'",
+            ),
+        ] {
+            let mut edits = Edits::new();
+            edits.extend(restriction_edits(text)).unwrap();
             assert_eq!(edits.apply(text).unwrap().text, expected);
         }
     }
