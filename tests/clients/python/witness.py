@@ -2,6 +2,7 @@
 
 DATABASE_URL   what the application uses: devinprod, or a plain Postgres
 UPSTREAM_URL   straight to the database behind it, as an administrator
+EXPECT_MASKS   1 where DATABASE_URL shows the shop's customers masked
 EXPECT_COMMITS 1 where DATABASE_URL is a plain Postgres: the same tests must pass there, and what they do is committed
 """
 
@@ -11,6 +12,7 @@ import psycopg
 
 DATABASE_URL = os.environ["DATABASE_URL"]
 UPSTREAM_URL = os.environ["UPSTREAM_URL"]
+EXPECT_MASKS = os.environ.get("EXPECT_MASKS") == "1"
 EXPECT_COMMITS = os.environ.get("EXPECT_COMMITS") == "1"
 
 # Every table's name, columns, and a digest of its rows; but for the seal's own book of leases.
