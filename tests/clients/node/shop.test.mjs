@@ -1,5 +1,6 @@
 // The demo's shop, used as an application uses it: each step works, masked or not.
 import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
 import { randomUUID } from 'node:crypto'
 import { after, afterEach, before, beforeEach, test } from 'node:test'
 import pg from 'pg'
@@ -96,4 +97,49 @@ test('import, a cursor and export', async () => {
   for await (const part of source) text += part
   assert.ok(text.includes(`${email}.3\tAustin\n`))
   assert.ok(text.split('\n').length > 3000)
+})
+
+test('the steps that every driver takes', async () => {
+  const { transactions } = JSON.parse(readFileSync(new URL('shop.json', import.meta.url)))
+  const pool = new pg.Pool({ connectionString: DATABASE_URL, max: 3 })
+  const kept = {}
+  const known = (value) => (typeof value === 'string' && value.startsWith(':') ? kept[value.slice(1)] : value)
+  const take = async (client, step) => {
+    if (step.copy) {
+      let text = ''
+      for await (const part of client.query(copyTo(step.copy))) text += part
+      for (const line of step.lines) assert.ok(text.includes(line), line)
+      return
+    }
+    const { rows } = await client.query({ text: step.sql, values: step.with.map(known), rowMode: 'array' })
+    if (step.rows) {
+      assert.equal(rows.length, step.rows.length, step.sql)
+      step.rows.forEach((wanted, n) =>
+        assert.deepEqual(rows[n].map((value, at) => (wanted[at] === '*' ? '*' : String(value))), wanted.map((value) => String(known(value))), step.sql),
+      )
+    }
+    for (const [name, place] of Object.entries(step.keep ?? {})) kept[name] = rows[0][place]
+  }
+  for (const { name, fails, steps } of transactions) {
+    const client = await pool.connect()
+    let failed
+    try {
+      await client.query('BEGIN')
+      for (const step of steps) await take(client, step)
+      await client.query('COMMIT')
+    } catch (error) {
+      if (!error.code || error.code === 'ERR_ASSERTION') throw error
+      failed = error.code
+      await client.query('ROLLBACK')
+    } finally {
+      client.release()
+    }
+    assert.equal(failed, fails, name)
+  }
+  await pool.end()
+  const admin = new pg.Client(UPSTREAM_URL)
+  await admin.connect()
+  const real = (await admin.query('SELECT full_name, email FROM customers WHERE id = 42')).rows[0]
+  await admin.end()
+  assert.equal(real.full_name !== kept.name && real.email !== kept.email, process.env.EXPECT_MASKS === '1')
 })
