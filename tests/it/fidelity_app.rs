@@ -11,9 +11,9 @@ use crate::harness::{self, Setup, TestDatabase, connect, dump, proxy_with, scala
 
 const SCHEMA: &str = include_str!("../../src/cli/demo/schema.sql");
 const DATA: &str = include_str!("../../src/cli/demo/data.sql");
-const POLICY: &str = include_str!("../../policies/shop.toml");
+pub(crate) const POLICY: &str = include_str!("../../policies/shop.toml");
 
-async fn shop() -> TestDatabase {
+pub(crate) async fn shop() -> TestDatabase {
     let database = harness::database().await;
     let admin = database.connect().await;
     admin

@@ -19,6 +19,7 @@ mod exceptions_reload;
 mod faults;
 mod faults_upstream;
 mod fidelity_app;
+mod fidelity_sqlx;
 mod fuzz;
 mod harness;
 mod harness_works;
