@@ -6,6 +6,7 @@ use super::expect::{Complete, Expect, Part, Rows};
 use super::prepared::{Origin, Portal, Prepared, Source, TextEncoding, next_id};
 use super::{Session, Stop};
 use crate::plan::{Action, Forward, Plan, RETURNING, Redirected, Touched};
+use crate::sql::lexer;
 use crate::sql::statement::Kind;
 use crate::upstream::command::Command;
 use crate::upstream::text::ClientText;
@@ -28,7 +29,13 @@ impl Session {
     ) -> Result<Option<Arc<Prepared>>, Stop> {
         if let Kind::Execute { name } = &plan.statement.kind {
             let target = self.statements.get(name.value.as_bytes());
-            return Ok(target.and_then(|target| target.returning.clone()));
+            // EXPLAIN EXECUTE writes nothing that could be returned, and its rows are the plan.
+            let runs = lexer::significant(plan.text())
+                .first()
+                .is_some_and(|word| word.text(plan.text()).eq_ignore_ascii_case("execute"));
+            return Ok(target
+                .filter(|_| runs)
+                .and_then(|target| target.returning.clone()));
         }
         let Some((redirected, behind)) =
             redirected.and_then(|redirected| Some((redirected, redirected.returning.as_ref()?)))
