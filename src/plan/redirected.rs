@@ -5,7 +5,7 @@ use super::redirect::{Blocked, Redirect, TOKEN, redirect};
 use super::{Action, Plan, Rewritten, truncate};
 use crate::catalog::Masked;
 use crate::sql::edit::{Edit, Edits};
-use crate::sql::statement::{Kind, RelationName};
+use crate::sql::statement::{Kind, LockMode, RelationName};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Meanings of names for which a plan's redirect is kept: search paths, catalogs of several upstreams.
@@ -58,7 +58,10 @@ impl Plan {
 
     fn redirect(&self, masked: &Masked) -> Option<Redirected> {
         let redirect = match &self.statement.kind {
-            Kind::Lock { tables, .. } => locks(&self.text, tables, masked),
+            Kind::Lock { tables, mode, .. } if *mode == LockMode::AccessShare => {
+                reads(&self.text, tables, masked)
+            }
+            Kind::Lock { tables, .. } => locks(tables, masked),
             _ => redirect(&self.text, &self.statement, masked),
         };
         if redirect.edits.is_empty() && redirect.blocked.is_none() {
@@ -107,9 +110,21 @@ impl Plan {
     }
 }
 
-/// LOCK TABLE asks for rights to the whole table, and where a policy holds developers have them to columns, of tables
-/// of which all is clear, too. What reads a table, or the view in its place, holds the same lock for as long.
-fn locks(text: &str, tables: &[RelationName], masked: &Masked) -> Redirect {
+/// LOCK TABLE asks for rights to the whole table; one of the view locks the table, too.
+fn locks(tables: &[RelationName], masked: &Masked) -> Redirect {
+    let edits = tables.iter().filter_map(|table| {
+        let relation = masked.resolve(table.schema.as_deref(), &table.name)?;
+        Some(Edit::new(table.span.clone(), relation.view.clone()?))
+    });
+    Redirect {
+        edits: edits.collect(),
+        ..Redirect::default()
+    }
+}
+
+/// LOCK TABLE … IN ACCESS SHARE MODE, as pg_dump begins. Where a policy holds developers have rights to columns, of tables
+/// of which all is clear, too: what reads a table, or the view in its place, holds the same lock for as long.
+fn reads(text: &str, tables: &[RelationName], masked: &Masked) -> Redirect {
     let has_policy = masked
         .relations()
         .iter()

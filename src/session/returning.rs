@@ -30,9 +30,9 @@ impl Session {
         if let Kind::Execute { name } = &plan.statement.kind {
             let target = self.statements.get(name.value.as_bytes());
             // EXPLAIN EXECUTE writes nothing that could be returned, and its rows are the plan.
-            let runs = lexer::significant(plan.text())
+            let runs = lexer::significant(&plan.text)
                 .first()
-                .is_some_and(|word| word.text(plan.text()).eq_ignore_ascii_case("execute"));
+                .is_some_and(|word| word.text(&plan.text).eq_ignore_ascii_case("execute"));
             return Ok(target
                 .filter(|_| runs)
                 .and_then(|target| target.returning.clone()));
