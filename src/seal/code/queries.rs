@@ -30,7 +30,24 @@ ORDER BY 2, 3";
 ///
 /// Kinds: `check`, `index`, `default`, `generated`, `partition`, `policy`.
 pub(super) const EXPRESSIONS: &str = "
-WITH users (relation) AS (
+WITH code (class, object, oid) AS MATERIALIZED (
+    -- The few functions first: from each relation to all that it depends on takes minutes where there are many.
+    SELECT d.classid, d.objid, d.refobjid FROM pg_depend d
+    WHERE d.refclassid = 'pg_proc'::regclass AND d.refobjid >= 16384
+    UNION
+    SELECT d.classid, d.objid, o.oprcode::oid FROM pg_operator o
+        JOIN pg_depend d ON d.refclassid = 'pg_operator'::regclass AND d.refobjid = o.oid
+    WHERE o.oprcode::oid >= 16384
+    UNION
+    SELECT d.classid, d.objid, s.amproc::oid FROM pg_amproc s JOIN pg_opclass o ON o.opcfamily = s.amprocfamily
+        JOIN pg_depend d ON d.refclassid = 'pg_opclass'::regclass AND d.refobjid = o.oid
+    WHERE s.amproc::oid >= 16384
+    UNION
+    SELECT d.classid, d.objid, r.oprcode::oid FROM pg_amop s JOIN pg_operator r ON r.oid = s.amopopr
+        JOIN pg_opclass o ON o.opcfamily = s.amopfamily
+        JOIN pg_depend d ON d.refclassid = 'pg_opclass'::regclass AND d.refobjid = o.oid
+    WHERE r.oprcode::oid >= 16384
+), users (relation) AS (
     SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'p', 'f') AND c.relpersistence <> 't' AND n.nspname !~ '^(pg_|devinprod$|devinprod_)'
         AND n.nspname <> 'information_schema'
@@ -75,21 +92,7 @@ SELECT p.relation, p.relation::regclass::text, p.name, p.kind, f.oid,
         SELECT DISTINCT d.refobjsubid::int2 FROM pg_depend d
         WHERE d.classid = p.class AND d.objid = p.object AND d.refclassid = 'pg_class'::regclass
             AND d.refobjid = p.relation AND d.refobjsubid > 0 AND p.kind <> 'partition') END
-FROM part p JOIN users u ON u.relation = p.relation CROSS JOIN LATERAL (
-    SELECT d.refobjid AS oid FROM pg_depend d
-    WHERE d.classid = p.class AND d.objid = p.object AND d.refclassid = 'pg_proc'::regclass
-    UNION
-    SELECT o.oprcode::oid FROM pg_depend d JOIN pg_operator o ON o.oid = d.refobjid
-    WHERE d.classid = p.class AND d.objid = p.object AND d.refclassid = 'pg_operator'::regclass
-    UNION
-    SELECT s.amproc::oid FROM pg_depend d JOIN pg_opclass o ON o.oid = d.refobjid JOIN pg_amproc s ON s.amprocfamily = o.opcfamily
-    WHERE d.classid = p.class AND d.objid = p.object AND d.refclassid = 'pg_opclass'::regclass
-    UNION
-    SELECT r.oprcode::oid FROM pg_depend d JOIN pg_opclass o ON o.oid = d.refobjid JOIN pg_amop s ON s.amopfamily = o.opcfamily
-        JOIN pg_operator r ON r.oid = s.amopopr
-    WHERE d.classid = p.class AND d.objid = p.object AND d.refclassid = 'pg_opclass'::regclass
-) f
-WHERE f.oid >= 16384
+FROM part p JOIN users u ON u.relation = p.relation JOIN code f ON f.class = p.class AND f.object = p.object
 GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 2, 3, 5";
 
 /// Foreign keys that change the referencing rows: referencing, referenced, its identity, on delete, on update.

@@ -158,18 +158,21 @@ WITH RECURSIVE based (oid, base) AS (
     SELECT t.oid, t.oid FROM pg_type t
     UNION ALL
     SELECT b.oid, t.typbasetype FROM based b JOIN pg_type t ON t.oid = b.base WHERE t.typtype = 'd'
-), code AS (
+), parted (oid) AS MATERIALIZED (
+    SELECT DISTINCT b.oid FROM based b JOIN pg_type t ON t.oid = b.base WHERE t.typsubscript <> 0 OR t.typtype = 'c'
+), code AS MATERIALIZED (
     SELECT d.classid, d.objid, d.objsubid, format('function %s.%s(%s)', n.nspname, p.proname,
         pg_get_function_identity_arguments(p.oid)) AS called
     FROM pg_depend d LEFT JOIN pg_operator o ON d.refclassid = 'pg_operator'::regclass AND o.oid = d.refobjid
         JOIN pg_proc p ON p.oid = CASE WHEN d.refclassid = 'pg_proc'::regclass THEN d.refobjid ELSE o.oprcode END
         JOIN pg_namespace n ON n.oid = p.pronamespace
-    WHERE n.nspname <> 'pg_catalog' AND NOT EXISTS (SELECT FROM pg_depend e
+    WHERE d.classid IN ('pg_attrdef'::regclass, 'pg_type'::regclass)
+        AND d.refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass)
+        AND n.nspname <> 'pg_catalog' AND NOT EXISTS (SELECT FROM pg_depend e
         WHERE e.classid = 'pg_proc'::regclass AND e.objid = p.oid AND e.deptype = 'e')
 )
 SELECT a.attrelid, a.attname::text, a.attgenerated <> '',
-    EXISTS (SELECT FROM based b JOIN pg_type t ON t.oid = b.base
-        WHERE b.oid = a.atttypid AND (t.typsubscript <> 0 OR t.typtype = 'c')),
+    a.atttypid IN (SELECT p.oid FROM parted p),
     EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND (i.indisunique OR i.indisexclusion)
         AND (a.attnum = ANY (i.indkey) OR EXISTS (SELECT FROM pg_depend d
             WHERE d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid
