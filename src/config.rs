@@ -183,6 +183,18 @@ impl Config {
         }
     }
 
+    /// The audit's folder, as the file at `path` names it; nothing else in it need be right.
+    ///
+    /// # Errors
+    /// The file cannot be read or is no TOML.
+    pub fn audit_folder(path: &Path) -> Result<PathBuf, Report> {
+        let text = read::file(path, IF_MISSING)?;
+        match read::raw::<raw::RawConfig>(&text) {
+            (Some(raw), _) => Ok(raw.audit.folder(path)),
+            (None, problems) => Err(Report::new(path, &text, &problems)),
+        }
+    }
+
     /// The upstream that `developer` asked for as `database`.
     ///
     /// # Errors

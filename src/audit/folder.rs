@@ -154,7 +154,7 @@ pub struct Lines {
     pub offset: u64,
 }
 
-/// The longest line that is read; a record is far shorter, as a statement's text is cut in it.
+/// The longest line that is read; those of a log are far shorter.
 const LONGEST: u64 = 64 << 20;
 
 impl Lines {

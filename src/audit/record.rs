@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::chain::{Hash, Head};
 use super::checkpoint::Signed;
@@ -21,6 +22,11 @@ pub const SCHEMA: &str = include_str!("schema.json");
 
 const CLASS: u32 = 6_005;
 const OCSF_VERSION: &str = "1.3.0";
+/// A line that is longer, in bytes, is written with its texts and lists cut: names and messages are as long as clients
+/// like, and a reader must not be made to hold them.
+const LONGEST: usize = 256 << 10;
+const LONGEST_TEXT: usize = 2 << 10;
+const LONGEST_LIST: usize = 30;
 /// The version of what stands in `unmapped`, and of the lines' own rules.
 const LOG_VERSION: &str = "1";
 
@@ -200,7 +206,11 @@ pub fn event_line(
         },
         ..base
     };
-    Ok((serde_json::to_vec(&line)?, logged))
+    let bytes = serde_json::to_vec(&line)?;
+    match bytes.len() <= LONGEST {
+        true => Ok((bytes, logged)),
+        false => Ok((shortened(&line)?, logged)),
+    }
 }
 
 /// The line of a checkpoint, without a line end. It is made of the checkpoint alone, so that whoever verifies it can
@@ -264,6 +274,32 @@ fn base<'a>(head: &Head, logged: u64, time: SystemTime, what: What<'a>) -> Line<
             stage: None,
             what,
         },
+    }
+}
+
+/// The line with what is long in it cut.
+fn shortened(line: &Line) -> serde_json::Result<Vec<u8>> {
+    let mut value = serde_json::to_value(line)?;
+    cut(&mut value);
+    if let Some(unmapped) = value.get_mut("unmapped").and_then(Value::as_object_mut) {
+        unmapped.insert("shortened".to_owned(), true.into());
+    }
+    serde_json::to_vec(&value)
+}
+
+/// Cuts long texts and long lists.
+fn cut(value: &mut Value) {
+    match value {
+        Value::String(text) if text.len() > LONGEST_TEXT => {
+            text.truncate(text.floor_char_boundary(LONGEST_TEXT));
+            text.push('…');
+        }
+        Value::Array(items) => {
+            items.truncate(LONGEST_LIST);
+            items.iter_mut().for_each(cut);
+        }
+        Value::Object(fields) => fields.values_mut().for_each(cut),
+        _ => {}
     }
 }
 

@@ -3,10 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{Args, Subcommand};
 
 use super::password::{self, Source};
 use super::{ConfigFile, Failure, print};
+use crate::audit::administered;
 use crate::config::Config;
 use crate::config::developers::{ChangeLock, DevelopersFile, check_name};
 use crate::wire::verifier::{DEFAULT_ITERATIONS, Verifier};
@@ -66,7 +68,7 @@ pub(super) fn run(command: DeveloperCommand) -> anyhow::Result<ExitCode> {
 fn add(args: &PasswordArgs) -> anyhow::Result<()> {
     let NameArgs { name, config } = &args.developer;
     check_name(name).map_err(anyhow::Error::msg)?;
-    change(&config.path, |file| {
+    change(&config.path, "developer add", name, |file| {
         if file.get(name).is_some() {
             return Err(Failure::new(
                 format!("developer \"{name}\" exists already"),
@@ -83,7 +85,7 @@ fn add(args: &PasswordArgs) -> anyhow::Result<()> {
 
 fn rotate(args: &PasswordArgs) -> anyhow::Result<()> {
     let NameArgs { name, config } = &args.developer;
-    change(&config.path, |file| {
+    change(&config.path, "developer rotate", name, |file| {
         known(file, name)?;
         set_password(file, name, args.source())
     })?;
@@ -95,7 +97,7 @@ fn rotate(args: &PasswordArgs) -> anyhow::Result<()> {
 
 fn remove(args: &NameArgs) -> anyhow::Result<()> {
     let name = &args.name;
-    change(&args.config.path, |file| {
+    change(&args.config.path, "developer remove", name, |file| {
         known(file, name)?;
         file.remove(name);
         Ok(())
@@ -117,15 +119,20 @@ fn list(config: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Reads the developers' file, changes it and writes it, while nobody else does.
+/// Reads the developers' file, changes it and writes it, while nobody else does; what is done goes on record first.
 fn change(
     config: &Path,
+    command: &str,
+    name: &str,
     change: impl FnOnce(&mut DevelopersFile) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let path = developers_file(config)?;
     let _lock = ChangeLock::take(&path)?;
     let mut file = DevelopersFile::read_or_empty(&path)?;
     change(&mut file)?;
+    let folder = Config::audit_folder(config)?;
+    administered(&folder, command, name)
+        .with_context(|| format!("{} takes no record of this", folder.display()))?;
     Ok(file.write(&path)?)
 }
 

@@ -3,11 +3,12 @@
 //!
 //! Every field here is explained in `docs/configuration.md`; a test compares the two.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use toml::Spanned;
 
+use crate::report::toml_file::beside;
 use crate::report::units::{Size, Span};
 use crate::sandbox::settings::{Overlap, Stage};
 
@@ -116,6 +117,14 @@ pub(super) struct RawAudit {
     pub retention: Option<Spanned<Span>>,
     pub checkpoint_interval: Option<Spanned<Span>>,
     pub checkpoints: Option<Spanned<String>>,
+}
+
+impl RawAudit {
+    /// The folder, for a configuration at `path`.
+    pub fn folder(&self, path: &Path) -> PathBuf {
+        let folder = self.folder.as_deref();
+        beside(path, folder.unwrap_or_else(|| Path::new("audit")))
+    }
 }
 
 /// `[limits]`

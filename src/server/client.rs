@@ -97,9 +97,13 @@ async fn log_in(
             address: peer,
         };
         let directory = Arc::new(super::ProxyDirectory::new(shared.clone()));
+        // Without an upstream, a record is about the proxy itself, as the console is.
+        shared.report_from(peer, &visitor.developer, EventKind::ClientConnected);
+        let developer = visitor.developer.clone();
         if let Err(error) = console::serve(stream, visitor, directory).await {
             tracing::debug!(%peer, %error, "a console ended");
         }
+        shared.report_from(peer, &developer, EventKind::ClientDisconnected);
         return;
     }
     let upstream = match config.upstream_for(&developer, &startup.database) {

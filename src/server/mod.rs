@@ -125,6 +125,7 @@ impl Server {
             shared.context.registry.end(&sandbox, reason);
         }
         shared.report(EventKind::Reloaded);
+        shared.report_new_policies(&before, &config);
     }
 
     /// Checks the seals of all upstreams that should have one. Returns what is wrong, by upstream.
@@ -252,6 +253,23 @@ impl Shared {
 
     fn report(&self, kind: EventKind) {
         self.context.events.report(Event::now(kind));
+    }
+
+    /// Records each upstream whose policy is another one than before.
+    fn report_new_policies(&self, before: &Config, after: &Config) {
+        let version = |config: &Config, upstream: &str| {
+            let policy = config.upstreams.get(upstream)?.policy.clone()?;
+            Some(policy.version().to_owned())
+        };
+        for upstream in after.upstreams.keys() {
+            let (old, new) = (version(before, upstream), version(after, upstream));
+            if old != new {
+                let kind = EventKind::PolicyChanged { version: new };
+                self.context
+                    .events
+                    .report(Event::now(kind).upstream(upstream));
+            }
+        }
     }
 
     fn report_from(&self, peer: SocketAddr, developer: &str, kind: EventKind) {

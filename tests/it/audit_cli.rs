@@ -175,7 +175,18 @@ fn tail_follows_into_the_next_segment() {
 fn report_says_who_read_what_and_what_is_unusual() {
     let folder = log();
     let at = folder.path();
-    insta::assert_snapshot!(stdout(at, &["report", "--dir", "audit"]));
+    insta::assert_snapshot!(stdout(at, &["report", "--dir", "audit"]), @r"
+    developer  upstream  column                  statements  rows  stopped  first                        last
+    dev1       shop      public.customers.email           5  5806        0  2026-01-31T00:00:00.000000Z  2026-02-04T00:00:00.000000Z
+    dev2       shop      public.customers.email           5  4550        0  2026-01-31T00:00:00.000000Z  2026-02-04T00:00:00.000000Z
+
+    unusual days: far more sensitive rows than the developer's median of the days before
+
+    developer  day         rows  median
+    dev1       2026-02-04  5000     201
+    dev2       2026-01-31   900       -
+    dev1       2026-01-31   200       -
+    ");
     insta::assert_snapshot!(stdout(at, &["report", "--dir", "audit", "--format", "csv"]), @r"
     developer,upstream,column,statements,rows,stopped,first,last
     dev1,shop,public.customers.email,5,5806,0,2026-01-31T00:00:00.000000Z,2026-02-04T00:00:00.000000Z
@@ -204,7 +215,7 @@ fn verify_and_its_exit_codes() {
     let at = folder.path();
     fs::write(
         at.join("devinprod.toml"),
-        "[[upstream]]\nname = \"a\"\nurl = \"postgres://h/d\"\nstage = \"test\"\n",
+        "[[upstream]]\nname = \"a\"\nurl = \"postgres://p@h/d\"\nstage = \"test\"\n",
     )
     .unwrap();
     let key = stdout(at, &["key"]);

@@ -173,6 +173,40 @@ fn every_kind_of_line_fits_the_schema_and_is_read_again() {
 }
 
 #[test]
+fn a_line_has_a_longest_length() {
+    let long = "é".repeat(1 << 20);
+    let mut kinds = vec![
+        EventKind::Refused {
+            sqlstate: "42501".to_owned(),
+            message: long.clone(),
+        },
+        statement(Verdict::Done),
+    ];
+    if let Some(EventKind::Statement(record)) = kinds.last_mut() {
+        record.application.clone_from(&long);
+        let shape = Arc::make_mut(&mut record.shape);
+        shape.relations = vec![long.clone(); 3];
+        shape.sensitive = vec!["public.customers.email".to_owned(); 100_000];
+    }
+    for kind in kinds {
+        let event = Event::now(kind).developer("dev1");
+        let (line, _) = event_line(&event, &Head::START, at(7)).unwrap();
+        assert!(line.len() < LONGEST, "{}", line.len());
+        let value: Value = serde_json::from_slice(&line).unwrap();
+        let mut wrong = Vec::new();
+        hold(
+            &value,
+            &serde_json::from_str(SCHEMA).unwrap(),
+            "",
+            &mut wrong,
+        );
+        assert!(wrong.is_empty(), "{wrong:?}");
+        assert_eq!(Record::parse(&line).unwrap().actor.user.name, "dev1");
+        assert_eq!(value["unmapped"]["shortened"], true);
+    }
+}
+
+#[test]
 fn a_clock_that_goes_backwards_is_said() {
     let head = Head {
         logged: 1_000,

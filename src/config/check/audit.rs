@@ -1,7 +1,5 @@
 //! `[audit]`: where the log is, and how it is kept.
 
-use std::path::PathBuf;
-
 use toml::Spanned;
 
 use super::Check;
@@ -16,8 +14,7 @@ const SMALLEST_SEGMENT: u64 = 64 << 10;
 
 impl Check<'_> {
     pub(super) fn audit(&mut self, raw: &RawAudit) -> AuditSettings {
-        let folder = raw.folder.clone().unwrap_or_else(|| PathBuf::from("audit"));
-        let base = AuditSettings::in_folder(&beside(self.path, &folder));
+        let base = AuditSettings::in_folder(&raw.folder(self.path));
         let segment_size = match &raw.segment_size {
             Some(size) if size.get_ref().0 < SMALLEST_SEGMENT => {
                 let what = "a segment is at least 64kB";
