@@ -17,7 +17,7 @@ use super::event::{Event, EventKind};
 use super::folder::{self, Lock, LockError, Segment};
 use super::key::SigningKey;
 use super::record;
-use super::recover::{self, Found, RecoverError};
+use super::recover::{self, Found, Left, RecoverError};
 use super::second::Courier;
 use super::settings::AuditSettings;
 use super::sink::Sink;
@@ -119,10 +119,7 @@ impl Log {
         let io = |error| LogError::Io(folder.display().to_string(), error);
         folder::make(folder).map_err(io)?;
         let lock = Lock::take(folder)?;
-        let (mut found, mut torn) = recover::look(folder)?;
-        if let Some(found) = &mut found {
-            torn.append(&mut found.torn);
-        }
+        let Left { found, torn } = recover::look(folder)?;
         let key = key(settings, found.as_ref())?;
         for (segment, offset) in torn {
             recover::set_aside(folder, &segment, offset).map_err(io)?;

@@ -25,7 +25,7 @@ const OCSF_VERSION: &str = "1.3.0";
 /// A line that is longer, in bytes, is written with its texts and lists cut: names and messages are as long as clients
 /// like, and a reader must not be made to hold them.
 const LONGEST: usize = 256 << 10;
-const LONGEST_TEXT: usize = 2 << 10;
+const LONGEST_TEXT: usize = 1 << 10;
 const LONGEST_LIST: usize = 30;
 /// The version of what stands in `unmapped`, and of the lines' own rules.
 const LOG_VERSION: &str = "1";
@@ -291,8 +291,7 @@ fn shortened(line: &Line) -> serde_json::Result<Vec<u8>> {
 fn cut(value: &mut Value) {
     match value {
         Value::String(text) if text.len() > LONGEST_TEXT => {
-            text.truncate(text.floor_char_boundary(LONGEST_TEXT));
-            text.push('…');
+            *text = text.chars().take(LONGEST_TEXT).chain(['…']).collect();
         }
         Value::Array(items) => {
             items.truncate(LONGEST_LIST);

@@ -26,6 +26,13 @@ pub(super) struct Found {
     pub checkpoint: Option<Checkpoint>,
     /// The log's name and public key, if its first line was read.
     pub log: Option<(String, String)>,
+}
+
+/// What is in a log's folder.
+#[derive(Debug, Default)]
+pub(super) struct Left {
+    /// None: there is no whole line.
+    pub found: Option<Found>,
     /// Bytes behind the last whole line, by segment and offset.
     pub torn: Vec<(Segment, u64)>,
 }
@@ -46,17 +53,15 @@ pub enum RecoverError {
     Io(#[from] io::Error),
 }
 
-/// Looks at the end of the log in `folder`. None: there is no whole line in it, but perhaps bytes that should be
-/// set aside.
+/// Looks at the end of the log in `folder`.
 ///
 /// # Errors
 /// It was changed, or it cannot be read.
-pub(super) fn look(folder: &Path) -> Result<(Option<Found>, Vec<(Segment, u64)>), RecoverError> {
-    let mut torn = Vec::new();
-    let mut found: Option<Found> = None;
+pub(super) fn look(folder: &Path) -> Result<Left, RecoverError> {
+    let mut left = Left::default();
     for segment in folder::segments(folder)?.into_iter().rev() {
         let scan = scan(&segment)?;
-        match &mut found {
+        match &mut left.found {
             // Older ones are read only for their last checkpoint: what they hold otherwise, `verify` looks at.
             Some(found) => {
                 found.checkpoint = scan.checkpoint;
@@ -64,35 +69,24 @@ pub(super) fn look(folder: &Path) -> Result<(Option<Found>, Vec<(Segment, u64)>)
             }
             None => {
                 if scan.length < scan.total {
-                    torn.push((segment.clone(), scan.length));
+                    left.torn.push((segment.clone(), scan.length));
                 }
-                if let Some(head) = scan.head {
-                    found = Some(Found {
-                        segment,
-                        head,
-                        length: scan.length,
-                        began: scan.began,
-                        checkpoint: scan.checkpoint,
-                        log: scan.log,
-                        torn: Vec::new(),
-                    });
-                }
+                left.found = scan.head.map(|head| Found {
+                    segment,
+                    head,
+                    length: scan.length,
+                    began: scan.began,
+                    checkpoint: scan.checkpoint,
+                    log: scan.log,
+                });
             }
         }
-        if found
-            .as_ref()
-            .is_some_and(|found| found.checkpoint.is_some())
-        {
+        let found = left.found.as_ref();
+        if found.is_some_and(|found| found.checkpoint.is_some()) {
             break;
         }
     }
-    match found {
-        Some(mut found) => {
-            found.torn = std::mem::take(&mut torn);
-            Ok((Some(found), Vec::new()))
-        }
-        None => Ok((None, torn)),
-    }
+    Ok(left)
 }
 
 struct Scan {

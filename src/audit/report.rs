@@ -1,5 +1,6 @@
 //! Who read which sensitive columns, how much, and whether that is unusual for them.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::record::Record;
@@ -107,7 +108,7 @@ impl Report {
                 last: sum.last.clone(),
             })
             .collect();
-        columns.sort_by(|a, b| (b.rows, b.statements).cmp(&(a.rows, a.statements)));
+        columns.sort_by_key(|column| Reverse((column.rows, column.statements)));
         columns
     }
 
@@ -131,7 +132,7 @@ impl Report {
                 before.insert(at, *rows);
             }
         }
-        found.sort_by(|a, b| (b.day, b.rows).cmp(&(a.day, a.rows)));
+        found.sort_by_key(|unusual: &Unusual| Reverse((unusual.day, unusual.rows)));
         found
     }
 }

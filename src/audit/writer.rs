@@ -106,10 +106,8 @@ impl Work {
         let room = BATCH.saturating_sub(self.batch.events.len());
         let mut open = true;
         if self.batch.events.is_empty() {
-            match timeout(TEND, self.events.recv_many(&mut taken, room)).await {
-                Ok(0) => open = false,
-                Ok(_) | Err(_) => {}
-            }
+            let received = timeout(TEND, self.events.recv_many(&mut taken, room)).await;
+            open = received != Ok(0);
             let linger = self.sink.as_ref().map_or(Duration::ZERO, |s| s.linger());
             if !taken.is_empty() && !self.shared.durable && !linger.is_zero() {
                 sleep(linger).await;

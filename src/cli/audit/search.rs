@@ -155,14 +155,16 @@ pub(in crate::cli) fn tail(args: &TailArgs) -> anyhow::Result<()> {
     for (record, line) in last {
         args.shape.print(&record, &line);
     }
-    while args.follow {
+    if !args.follow {
+        return Ok(());
+    }
+    loop {
         match follow.next(&mut line)? {
             Some(record) if filter.fits(&record) => args.shape.print(&record, &line),
             Some(_) => {}
             None => std::thread::sleep(LOOK),
         }
     }
-    Ok(())
 }
 
 impl Shape {
