@@ -53,6 +53,8 @@ async fn serve(config: Config, mut reloader: Reloader, events: Events) -> anyhow
         // Not fatal: the others can be served, and this one answers each client with the reason.
         print::note(format!("upstream {upstream}: {what}"));
     }
+    // Before it says that it listens: who reads that may tell it to stop at once.
+    let mut terminate = signal(SignalKind::terminate())?;
     print::note(format!("listening on {}", listener.local_addr()?));
     let reloading = server.clone();
     let reload = tokio::spawn(async move {
@@ -72,7 +74,6 @@ async fn serve(config: Config, mut reloader: Reloader, events: Events) -> anyhow
             }
         }
     });
-    let mut terminate = signal(SignalKind::terminate())?;
     let stop = async {
         tokio::select! {
             _ = terminate.recv() => {}

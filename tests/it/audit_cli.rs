@@ -224,7 +224,7 @@ fn verify_and_its_exit_codes() {
         at,
         &["verify", "--key", key, "--checkpoints", "audit.checkpoints"],
     );
-    insta::assert_snapshot!(whole, @"whole: the records 1 to 16 in 1 segments, with 2 checkpoints, 2 of them known to the second place");
+    insta::assert_snapshot!(whole, @"whole: the records 1 to 15 in 1 segments, with 2 checkpoints, 2 of them known to the second place");
     fs::write(at.join("pub"), format!("{key}\n")).unwrap();
     stdout(at, &["verify", "audit", "--key", "pub"]);
     let segment = at.join("audit/00000000000000000001.jsonl");
