@@ -52,6 +52,8 @@ pub struct Config {
     pub audit: AuditSettings,
     /// Limits of the whole proxy.
     pub limits: Limits,
+    /// Where the ledger of read budgets is.
+    pub budgets_folder: PathBuf,
     /// The file that `devinprod developer` keeps, if there is one.
     pub developers_file: Option<PathBuf>,
     contact: Option<String>,
@@ -176,11 +178,8 @@ impl Config {
     /// # Errors
     /// The file cannot be read or is no TOML.
     pub fn developers_file(path: &Path) -> Result<Option<PathBuf>, Report> {
-        let text = read::file(path, IF_MISSING)?;
-        match read::raw::<raw::RawConfig>(&text) {
-            (Some(raw), _) => Ok(raw.developers_file.map(|file| read::beside(path, &file))),
-            (None, problems) => Err(Report::new(path, &text, &problems)),
-        }
+        let raw = Self::written(path)?;
+        Ok(raw.developers_file.map(|file| read::beside(path, &file)))
     }
 
     /// The audit's folder, as the file at `path` names it; nothing else in it need be right.
@@ -188,9 +187,24 @@ impl Config {
     /// # Errors
     /// The file cannot be read or is no TOML.
     pub fn audit_folder(path: &Path) -> Result<PathBuf, Report> {
+        let raw = Self::written(path)?;
+        Ok(raw.audit.folder(path))
+    }
+
+    /// The folder of the ledger of read budgets, as the file at `path` names it; nothing else in it need be right.
+    ///
+    /// # Errors
+    /// The file cannot be read or is no TOML.
+    pub fn budgets_folder(path: &Path) -> Result<PathBuf, Report> {
+        let raw = Self::written(path)?;
+        Ok(check::budgets_folder(path, raw.budgets))
+    }
+
+    /// The file as it is written.
+    fn written(path: &Path) -> Result<raw::RawConfig, Report> {
         let text = read::file(path, IF_MISSING)?;
-        match read::raw::<raw::RawConfig>(&text) {
-            (Some(raw), _) => Ok(raw.audit.folder(path)),
+        match read::raw(&text) {
+            (Some(raw), _) => Ok(raw),
             (None, problems) => Err(Report::new(path, &text, &problems)),
         }
     }

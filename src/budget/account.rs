@@ -1,9 +1,9 @@
 //! [`Account`]: one developer on one upstream.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::ledger::{Limit, Outcome, Want, pool};
-use super::pace::{Gate, Meter, PATIENCE};
+use super::pace::{Gate, Meter, PATIENCE, Running};
 use super::refusal::{Reader, unavailable};
 use super::rules::{Cap, Rule, rules};
 use super::spending::Spending;
@@ -23,6 +23,8 @@ pub struct Account {
     upstream: Arc<str>,
     developer: Arc<str>,
     last: Arc<Mutex<Option<Last>>>,
+    /// Where this connection is counted as running: a batch of statements, which run one after the other, counts once.
+    running: Arc<Mutex<Vec<Weak<Running>>>>,
 }
 
 /// What held for the last statement: the next one is often the same.
@@ -61,6 +63,7 @@ impl Account {
             upstream: upstream.into(),
             developer: developer.into(),
             last: Arc::default(),
+            running: Arc::default(),
         }
     }
 
@@ -78,7 +81,7 @@ impl Account {
         }
         let mut running = Vec::with_capacity(held.concurrent.len());
         for (limit, rule, gate) in &held.concurrent {
-            let entered = gate.enter(*limit);
+            let entered = self.enter(gate, *limit);
             running.push(entered.ok_or_else(|| held.reader.too_many_at_once(rule, *limit))?);
         }
         let mut notices = Vec::new();
@@ -119,6 +122,18 @@ impl Account {
             // The next statement is refused if the ledger is still away.
             tracing::error!(%error, "a failed guess was not counted");
         }
+    }
+
+    fn enter(&self, gate: &Arc<Gate>, limit: u64) -> Option<Arc<Running>> {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.retain(|one| one.strong_count() > 0);
+        let mut there = running.iter().filter_map(Weak::upgrade);
+        if let Some(one) = there.find(|one| one.is_of(gate)) {
+            return Some(one);
+        }
+        let one = Arc::new(gate.enter(limit)?);
+        running.push(Arc::downgrade(&one));
+        Some(one)
     }
 
     fn held(&self, touched: &Touched) -> Arc<Held> {

@@ -1,12 +1,13 @@
 //! How budgets stand: for `SHOW BUDGETS` and `devinprod budget list`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::ledger::{Counter, Grant, Unavailable, pool};
-use super::refusal::{moment, what};
+use super::ledger::{Counter, Grant, Granted, Unavailable, pool};
+use super::refusal::{moment, what, word};
 use super::rules::{Cap, Rule, rules};
 use super::{Budgets, Settings};
 use crate::policy::Measure;
@@ -86,34 +87,52 @@ impl Budgets {
         settings: &Settings,
         developer: Option<&str>,
     ) -> Result<Vec<Line>, Unavailable> {
-        let mut lines = Vec::new();
+        let mut meant = HashMap::new();
         for name in developers(settings, developer) {
-            for measure in Measure::ALL {
-                let upstreams = settings.upstreams.keys().map(String::as_str).map(Some);
-                for upstream in upstreams.chain([None]) {
-                    let pool = pool(upstream, name, measure);
-                    for grant in self.shared.ledger.grants(&[pool]).await? {
-                        lines.push(Line {
-                            upstream: upstream.unwrap_or("*").to_owned(),
-                            who: name.to_owned(),
-                            budget: format!("{} granted", measure.as_str().replace('_', " ")),
-                            used: Some(grant.amount.saturating_sub(grant.left)),
-                            limit: grant.amount,
-                            refilled_at: None,
-                            place: format!("a grant until {}", moment(grant.ends_in)),
-                        });
-                    }
+            let upstreams = settings.upstreams.keys().map(String::as_str).map(Some);
+            for upstream in upstreams.chain([None]) {
+                for measure in Measure::ALL {
+                    meant.insert(pool(upstream, name, measure), (upstream, name, measure));
                 }
             }
         }
-        Ok(lines)
+        let pools: Vec<Arc<str>> = meant.keys().cloned().collect();
+        let grants = self.shared.ledger.grants(&pools).await?;
+        let line = |grant: Granted| {
+            let (upstream, name, measure) = meant.get(&grant.pool)?;
+            Some(Line {
+                upstream: upstream.unwrap_or("*").to_owned(),
+                who: (*name).to_owned(),
+                budget: format!("{} granted", word(*measure)),
+                used: Some(grant.amount.saturating_sub(grant.left)),
+                limit: grant.amount,
+                refilled_at: None,
+                place: format!("is a grant until {}", moment(grant.ends_in)),
+            })
+        };
+        Ok(grants.into_iter().filter_map(line).collect())
     }
 
     /// Lets a developer read more than their budgets allow, once. It is kept when this returns.
     ///
     /// # Errors
-    /// Nobody of that name may use the upstream, there is no such measure, or the ledger is not there; in words for whoever asked.
+    /// As [`Self::may_grant`]; or the ledger is not there.
     pub async fn grant(&self, allowed: &Allowed) -> Result<(), String> {
+        let measure = self.may_grant(allowed)?;
+        let grant = Grant {
+            pool: pool(allowed.upstream.as_deref(), &allowed.developer, measure),
+            amount: allowed.amount,
+            lasts: Duration::from_secs(allowed.seconds),
+        };
+        let kept = self.shared.ledger.grant(&grant).await;
+        kept.map_err(|error| error.to_string())
+    }
+
+    /// Would [`Self::grant`] mean anything? Returns what is measured.
+    ///
+    /// # Errors
+    /// Nobody of that name may use the upstream, or there is no such measure; in words for whoever asked.
+    pub fn may_grant(&self, allowed: &Allowed) -> Result<Measure, String> {
         let settings = self.shared.settings();
         let measure = Measure::ALL
             .into_iter()
@@ -125,21 +144,13 @@ impl Budgets {
             Some(upstream) => settings.upstreams.get(upstream).is_some_and(may_use),
             None => settings.upstreams.values().any(may_use),
         };
-        if !known {
-            return Err(match &allowed.upstream {
-                Some(upstream) => {
-                    format!("no developer \"{name}\" may use an upstream \"{upstream}\"")
-                }
-                None => format!("no developer \"{name}\" may use any upstream"),
-            });
+        match &allowed.upstream {
+            _ if known => Ok(measure),
+            Some(upstream) => Err(format!(
+                "no developer \"{name}\" may use an upstream \"{upstream}\""
+            )),
+            None => Err(format!("no developer \"{name}\" may use any upstream")),
         }
-        let grant = Grant {
-            pool: pool(allowed.upstream.as_deref(), name, measure),
-            amount: allowed.amount,
-            lasts: Duration::from_secs(allowed.seconds),
-        };
-        let kept = self.shared.ledger.grant(&grant).await;
-        kept.map_err(|error| error.to_string())
     }
 }
 

@@ -8,6 +8,7 @@
 //! sandbox, a restart. What holds for whom is worked out by [`rules`], anew after each reload.
 
 mod account;
+pub mod control;
 pub mod ledger;
 mod list;
 mod pace;

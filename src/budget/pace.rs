@@ -21,11 +21,11 @@ pub(super) struct Paces {
     meters: Mutex<HashMap<String, Arc<Meter>>>,
 }
 
-/// How many statements run.
+/// How many connections have a statement running.
 #[derive(Debug, Default)]
 pub(super) struct Gate(AtomicU64);
 
-/// A statement that runs, as one gate counts it.
+/// A connection with statements that run, as one gate counts it.
 #[derive(Debug)]
 pub(super) struct Running(Arc<Gate>);
 
@@ -74,6 +74,12 @@ impl Gate {
 
     pub(super) fn running(&self) -> u64 {
         self.0.load(Ordering::Acquire)
+    }
+}
+
+impl Running {
+    pub(super) fn is_of(&self, gate: &Arc<Gate>) -> bool {
+        Arc::ptr_eq(&self.0, gate)
     }
 }
 

@@ -105,11 +105,15 @@ impl Reader {
 
 /// `rows of masked tables`.
 pub(super) fn what(rule: &Rule, measure: Measure) -> String {
-    let word = match measure {
+    format!("{}{}", word(measure), rule.scope)
+}
+
+/// A measure in plain words.
+pub(super) fn word(measure: Measure) -> &'static str {
+    match measure {
         Measure::FailedGuesses => "failed guesses",
         other => other.as_str(),
-    };
-    format!("{word}{}", rule.scope)
+    }
 }
 
 /// The ledger cannot be asked, so nothing is known of what is left.

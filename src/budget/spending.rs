@@ -24,7 +24,7 @@ pub struct Spending {
     /// None if nothing is limited.
     more: Option<Box<More>>,
     notices: Vec<Refusal>,
-    _running: Vec<Running>,
+    _running: Vec<Arc<Running>>,
 }
 
 /// Where more comes from.
@@ -62,7 +62,7 @@ impl Spending {
     pub(super) fn new(
         shared: Arc<Shared>,
         held: Arc<Held>,
-        running: Vec<Running>,
+        running: Vec<Arc<Running>>,
         notices: Vec<Refusal>,
     ) -> Self {
         let mut spending = Self::unlimited();

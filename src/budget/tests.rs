@@ -236,26 +236,37 @@ async fn what_is_given_back_too_late_opens_nothing() {
 }
 
 #[tokio::test]
-async fn statements_are_counted_and_so_are_those_that_run() {
+async fn statements_are_counted_and_so_are_the_connections_where_one_runs() {
     let budgets =
-        budgets("[[budget]]\nwho = [\"*\"]\nper = \"1d\"\nstatements = 3\nconcurrent = 2\n");
-    let account = budgets.account("shop", "dev1");
+        budgets("[[budget]]\nwho = [\"*\"]\nper = \"1d\"\nstatements = 4\nconcurrent = 2\n");
     let all = Touched::default();
-    let one = account.begin(&all).await.unwrap();
-    let two = budgets.account("shop", "dev1").begin(&all).await.unwrap();
-    let refused = account.begin(&all).await.unwrap_err();
+    let [first, second, third] = [(); 3].map(|()| budgets.account("shop", "dev1"));
+    let one = first.begin(&all).await.unwrap();
+    // What one connection sends in one go runs one after the other.
+    let behind = first.begin(&all).await.unwrap();
+    let two = second.begin(&all).await.unwrap();
+    let refused = third.begin(&all).await.unwrap_err();
     check_refused(Some(refused), &["more than 2 statements at the same time"]);
-    // Whatever happens to a statement, it no longer runs.
+    assert!(budgets.account("shop", "dev2").begin(&all).await.is_ok());
     drop(one);
+    assert!(
+        third.begin(&all).await.is_err(),
+        "one of the two still runs"
+    );
+    drop(behind);
+    // Whatever happens to a statement, it no longer runs.
     let task = tokio::spawn(async move {
         let _two = two;
         panic!("as it happens");
     });
     assert!(task.await.is_err());
-    let three = account.begin(&all).await.unwrap();
+    let three = third.begin(&all).await.unwrap();
     three.end().await;
-    let refused = account.begin(&all).await.unwrap_err();
-    check_refused(Some(refused), &["read budget used up: 3 statements per 1d"]);
+    let lines = budgets.list(Some("dev1")).await.unwrap();
+    let used: Vec<_> = lines.iter().map(|line| line.used).collect();
+    assert_eq!(used, [Some(4), Some(0)]);
+    let refused = first.begin(&all).await.unwrap_err();
+    check_refused(Some(refused), &["read budget used up: 4 statements per 1d"]);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! The command line: one file per command; `print` is the only one that prints.
 
 mod audit;
+mod budget;
 mod config;
 mod connect;
 mod demo;
@@ -63,6 +64,9 @@ enum Command {
     /// Add, list, rotate and remove developers
     #[command(subcommand)]
     Developer(developer::DeveloperCommand),
+    /// Say how much of the read budgets is used, or let somebody read more for a while
+    #[command(subcommand)]
+    Budget(budget::BudgetCommand),
     /// List your sandboxes, or throw one away
     #[command(subcommand)]
     Sandbox(sandbox::SandboxCommand),
@@ -95,6 +99,7 @@ impl Cli {
             Command::Audit(command) => audit::run(command),
             Command::Policy(command) => policy::run(command),
             Command::Developer(command) => developer::run(command),
+            Command::Budget(command) => budget::run(command),
             Command::Sandbox(command) => sandbox::run(command),
             Command::Status(args) => status::run(args),
         };

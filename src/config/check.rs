@@ -7,13 +7,13 @@ mod upstream;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use toml::Spanned;
 
 use super::developers::{DevelopersFile, check_name};
-use super::raw::{RawConfig, RawDeveloper, RawLimits, RawListen, RawTls};
+use super::raw::{RawBudgets, RawConfig, RawDeveloper, RawLimits, RawListen, RawTls};
 use super::{Config, Developer, Limits, Listen, Loaded};
 use crate::report::toml_file::beside;
 use crate::report::units::{Size, Span};
@@ -53,6 +53,12 @@ pub(super) fn config(
     }
 }
 
+/// The folder of the ledger of read budgets.
+pub(super) fn budgets_folder(path: &Path, raw: RawBudgets) -> PathBuf {
+    let folder = raw.folder.unwrap_or_else(|| PathBuf::from("budgets"));
+    beside(path, &folder)
+}
+
 /// The problems found so far, and what checking needs from outside. A method that finds a problem notes it
 /// and returns None or goes on with a default: nothing is used in the end if there was a problem.
 struct Check<'a> {
@@ -76,12 +82,14 @@ impl Check<'_> {
         let audit = self.audit(&raw.audit);
         self.no_events(raw.events.as_ref());
         let limits = self.limits(&raw.limits);
+        let budgets_folder = budgets_folder(self.path, raw.budgets);
         Some(Config {
             listen: listen?,
             upstreams,
             developers,
             audit,
             limits,
+            budgets_folder,
             developers_file,
             contact: raw.contact,
         })

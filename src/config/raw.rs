@@ -31,6 +31,8 @@ pub(super) struct RawConfig {
     pub events: Option<Spanned<toml::Value>>,
     #[serde(default)]
     pub limits: RawLimits,
+    #[serde(default)]
+    pub budgets: RawBudgets,
 }
 
 /// `[listen]`
@@ -136,4 +138,11 @@ pub(super) struct RawLimits {
     pub startup_timeout: Option<Spanned<Span>>,
     pub shutdown_grace: Option<Spanned<Span>>,
     pub seal_check: Option<Spanned<Span>>,
+}
+
+/// `[budgets]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawBudgets {
+    pub folder: Option<PathBuf>,
 }

@@ -6,7 +6,8 @@ use std::path::Path;
 use serde::de::DeserializeOwned;
 
 use super::raw::{
-    RawAudit, RawConfig, RawDeveloper, RawLimits, RawListen, RawSandbox, RawTls, RawUpstream,
+    RawAudit, RawBudgets, RawConfig, RawDeveloper, RawLimits, RawListen, RawSandbox, RawTls,
+    RawUpstream,
 };
 use super::*;
 use crate::audit::AuditSettings;
@@ -463,6 +464,7 @@ fn every_setting_is_documented() {
         ("[[developer]]", fields::<RawDeveloper>()),
         ("[audit]", fields::<RawAudit>()),
         ("[limits]", fields::<RawLimits>()),
+        ("[budgets]", fields::<RawBudgets>()),
     ];
     for (title, fields) in sections {
         let (_, section) = manual

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use super::command::Command;
 use super::{ClientRow, Directory, LockRow, SandboxRow, UpstreamRow};
 use crate::audit::time::Utc;
+use crate::budget::Line;
 use crate::error::Refusal;
 use crate::sandbox::settings::{Isolation, Seal};
 
@@ -43,6 +44,10 @@ const HELP: &[(&str, &str)] = &[
         "your connections, and which of them waits for which",
     ),
     ("SHOW LOCKS", "whom you wait for, and who waits for you"),
+    (
+        "SHOW BUDGETS",
+        "how much you may read, and how much of it is used",
+    ),
     (
         "RESET SANDBOX name [ON upstream]",
         "throw away everything that a sandbox holds; a fresh one begins with the next statement",
@@ -95,6 +100,15 @@ pub(super) fn columns(command: &Command) -> Columns {
             ("holder_sandbox", Text),
             ("waited_seconds", Int8),
         ],
+        Command::ShowBudgets => &[
+            ("upstream", Text),
+            ("who", Text),
+            ("budget", Text),
+            ("used", Int8),
+            ("limit", Int8),
+            ("refilled_at", Text),
+            ("because", Text),
+        ],
         Command::Ping => &[("?column?", Int8)],
         Command::ResetSandbox { .. }
         | Command::Begin
@@ -141,6 +155,10 @@ pub(super) async fn answer(
         Command::ShowLocks => {
             let locks = directory.locks(developer).await?;
             rows("SHOW", locks.into_iter().map(lock).collect())
+        }
+        Command::ShowBudgets => {
+            let budgets = directory.budgets(developer).await?;
+            rows("SHOW", budgets.into_iter().map(budget).collect())
         }
         Command::ResetSandbox { name, upstream } => {
             directory
@@ -212,6 +230,18 @@ fn lock(row: LockRow) -> Vec<Cell> {
         text(row.holder),
         Cell::Text(row.holder_sandbox),
         count(row.waited.as_secs()),
+    ]
+}
+
+fn budget(line: Line) -> Vec<Cell> {
+    vec![
+        text(line.upstream),
+        text(line.who),
+        text(line.budget),
+        line.used.map_or(Cell::Int8(None), count),
+        count(line.limit),
+        Cell::Text(line.refilled_at),
+        text(line.place),
     ]
 }
 

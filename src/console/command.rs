@@ -10,6 +10,7 @@ pub(super) enum Command {
     ShowSandboxes,
     ShowClients,
     ShowLocks,
+    ShowBudgets,
     ResetSandbox {
         name: String,
         upstream: Option<String>,
@@ -44,6 +45,7 @@ fn parse_one(tokens: &[Token]) -> Result<Command, Refusal> {
         (["show", "sandboxes"], _) => Command::ShowSandboxes,
         (["show", "clients"], _) => Command::ShowClients,
         (["show", "locks"], _) => Command::ShowLocks,
+        (["show", "budgets"], _) => Command::ShowBudgets,
         (["reset", "sandbox", _], [_, _, Token::Name(name)]) => Command::ResetSandbox {
             name: name.clone(),
             upstream: None,
@@ -173,6 +175,7 @@ mod tests {
                 &[ShowClients, ShowLocks],
             ),
             ("SHOW UPSTREAMS", &[ShowUpstreams]),
+            ("show Budgets;", &[ShowBudgets]),
             ("RESET SANDBOX feature-x", &[reset("feature-x", None)]),
             (
                 "reset sandbox \"A \"\"b\"\";\" on shop",

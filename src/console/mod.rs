@@ -16,6 +16,7 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 
+use crate::budget::Line;
 use crate::error::Refusal;
 use crate::sandbox::settings::Isolation;
 
@@ -41,6 +42,12 @@ pub trait Directory: Send + Sync {
     /// # Errors
     /// An upstream had to be asked and did not answer.
     async fn locks(&self, developer: &str) -> Result<Vec<LockRow>, Refusal>;
+
+    /// How the developer's read budgets stand, those included that they share with others.
+    ///
+    /// # Errors
+    /// The ledger is not there.
+    async fn budgets(&self, developer: &str) -> Result<Vec<Line>, Refusal>;
 
     /// Ends the developer's sandbox `name` on `upstream`, or on the only one where there is a sandbox of that name.
     ///

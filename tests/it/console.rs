@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, UNIX_EPOCH};
 
+use devinprod::budget::Line;
 use devinprod::cluster::binaries;
 use devinprod::console::{
     ClientRow, Directory, LockRow, SandboxRow, SandboxState, UpstreamRow, Visitor, serve,
@@ -61,6 +62,10 @@ impl Directory for OneSandbox {
             SqlState::CONNECTION_FAILURE,
             "the upstream does not answer",
         ))
+    }
+
+    async fn budgets(&self, _: &str) -> Result<Vec<Line>, Refusal> {
+        Ok(Vec::new())
     }
 
     async fn reset(&self, _: &str, _: Option<&str>, name: &str) -> Result<(), Refusal> {

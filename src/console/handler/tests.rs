@@ -7,6 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
 use super::*;
+use crate::budget::Line;
 use crate::console::{
     ClientRow, LockKind, LockRow, SandboxRow, SandboxState, UpstreamRow, quote_identifier,
 };
@@ -67,6 +68,18 @@ impl Directory for OneSandbox {
             holder: "app".to_owned(),
             holder_sandbox: None,
             waited: Duration::from_secs(3),
+        }])
+    }
+
+    async fn budgets(&self, developer: &str) -> Result<Vec<Line>, Refusal> {
+        Ok(vec![Line {
+            upstream: "shop".to_owned(),
+            who: developer.to_owned(),
+            budget: "rows of masked tables per 1h".to_owned(),
+            used: Some(7),
+            limit: 10_000,
+            refilled_at: None,
+            place: "is a default of stage prod".to_owned(),
         }])
     }
 
