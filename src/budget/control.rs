@@ -79,10 +79,7 @@ pub async fn ask(folder: &Path, request: &Request) -> io::Result<Answer> {
 
 /// A socket that is listened at. Only who has opened the ledger in that folder may make one: there is one such at a time.
 #[derive(Debug)]
-pub struct Control {
-    listener: UnixListener,
-    path: PathBuf,
-}
+pub struct Control(UnixListener);
 
 impl Control {
     /// Listens in `folder`; needs a tokio runtime.
@@ -91,13 +88,14 @@ impl Control {
     /// The socket cannot be made, for example because its path is longer than a socket's may be (about 100 bytes).
     pub fn listen(folder: &Path) -> io::Result<Self> {
         let path = socket(folder);
+        // One that is left over belongs to nobody: who listened there had the ledger.
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
         let listener = UnixListener::bind(&path)?;
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
-        Ok(Self { listener, path })
+        Ok(Self(listener))
     }
 
     /// Answers until it is dropped.
@@ -107,7 +105,7 @@ impl Control {
             let Ok(permit) = Arc::clone(&free).acquire_owned().await else {
                 return;
             };
-            let stream = match self.listener.accept().await {
+            let stream = match self.0.accept().await {
                 Ok((stream, _)) => stream,
                 Err(error) => {
                     tracing::error!(%error, "the socket of read budgets");
@@ -124,13 +122,6 @@ impl Control {
                 }
             });
         }
-    }
-}
-
-impl Drop for Control {
-    fn drop(&mut self) {
-        // The next proxy takes a left-over away, too.
-        let _ = std::fs::remove_file(&self.path);
     }
 }
 
@@ -196,10 +187,8 @@ async fn grant(
         let lasts = Span(Duration::from_secs(one.seconds));
         let kind = EventKind::Administered {
             command: "budget grant".to_owned(),
-            detail: format!(
-                "{} {} for {lasts}, by {by}: {because}",
-                one.amount, one.measure
-            ),
+            account: by.to_owned(),
+            detail: format!("{} {} for {lasts}: {because}", one.amount, one.measure),
         };
         let mut event = Event::now(kind).developer(&one.developer);
         if let Some(upstream) = &one.upstream {

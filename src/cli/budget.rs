@@ -1,20 +1,27 @@
-//! `devinprod budget list|grant`
+//! `devinprod budget list|grant`, and the side of the proxy that answers it
 
 use std::io;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::{Args, Subcommand};
 use serde_json::Value;
+use tokio::task::JoinHandle;
 
 use super::table::{Format, Rows};
 use super::{ConfigFile, Failure, block_on, print};
-use crate::budget::control::{Answer, Request, ask};
+use crate::audit::Events;
+use crate::budget::control::{Answer, Control, Request, ask};
+use crate::budget::ledger::LocalLedger;
+use crate::budget::ledger::local::OpenError;
 use crate::budget::{Allowed, Line};
 use crate::config::Config;
 use crate::policy::Measure;
 use crate::report::units::{Size, Span};
+use crate::server::Server;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum BudgetCommand {
@@ -148,6 +155,38 @@ async fn grant(args: GrantArgs) -> anyhow::Result<()> {
         Span(args.lasts)
     ));
     Ok(())
+}
+
+/// A proxy's ledger, and the socket beside it.
+pub(super) struct Keeping {
+    pub(super) ledger: Arc<LocalLedger>,
+    control: Control,
+}
+
+impl Keeping {
+    /// Opens the ledger that the configuration names, and listens beside it; needs a tokio runtime.
+    pub(super) fn open(config: &Config) -> anyhow::Result<Self> {
+        let folder = &config.budgets_folder;
+        let opened = LocalLedger::open(folder);
+        let ledger = match opened {
+            Err(error @ OpenError::Locked(_)) => {
+                let hint = "each proxy needs a folder of its own: `folder` in [budgets]";
+                return Err(Failure::new(error.to_string(), hint).into());
+            }
+            opened => opened?,
+        };
+        let control = Control::listen(folder)
+            .with_context(|| format!("the socket in {} cannot be made", folder.display()))?;
+        Ok(Self {
+            ledger: Arc::new(ledger),
+            control,
+        })
+    }
+
+    /// Answers `devinprod budget` until the task is aborted.
+    pub(super) fn serve(self, server: &Server, events: Events) -> JoinHandle<()> {
+        tokio::spawn(self.control.serve(server.budgets(), events))
+    }
 }
 
 /// Asks the running proxy.

@@ -9,6 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use super::audit;
+use super::budget::Keeping;
 use super::{ConfigFile, block_on, print};
 use crate::audit::Events;
 use crate::config::Config;
@@ -48,7 +49,9 @@ async fn serve(config: Config, mut reloader: Reloader, events: Events) -> anyhow
     let listener = TcpListener::bind(address)
         .await
         .with_context(|| format!("cannot listen on {address}"))?;
-    let server = Server::new(config, events);
+    let keeping = Keeping::open(&config)?;
+    let server = Server::with_ledger(config, events.clone(), keeping.ledger.clone());
+    let control = keeping.serve(&server, events);
     for (upstream, what) in server.check_seals().await {
         // Not fatal: the others can be served, and this one answers each client with the reason.
         print::note(format!("upstream {upstream}: {what}"));
@@ -82,5 +85,6 @@ async fn serve(config: Config, mut reloader: Reloader, events: Events) -> anyhow
     };
     let served = server.run(listener, stop).await;
     reload.abort();
+    control.abort();
     Ok(served?)
 }

@@ -54,14 +54,6 @@ impl Rows {
         })
     }
 
-    /// Rows that did not come from a query.
-    pub(super) fn new(columns: &[&str], rows: Vec<Vec<Value>>) -> Self {
-        Self {
-            columns: columns.iter().map(|name| (*name).to_owned()).collect(),
-            rows,
-        }
-    }
-
     pub(super) fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }

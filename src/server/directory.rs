@@ -2,6 +2,7 @@
 
 use super::Shared;
 use crate::audit::EndReason;
+use crate::budget::Line;
 use crate::console::{
     ClientRow, Directory, LockKind, LockRow, SandboxRow, SandboxState, UpstreamRow,
 };
@@ -168,6 +169,12 @@ impl Directory for ProxyDirectory {
             }
         }
         Ok(rows)
+    }
+
+    async fn budgets(&self, developer: &str) -> Result<Vec<Line>, Refusal> {
+        let budgets = &self.shared.context.budgets;
+        let lines = budgets.list(Some(developer)).await;
+        lines.map_err(|error| Refusal::error(SqlState::IO_ERROR, error.to_string()))
     }
 
     async fn reset(

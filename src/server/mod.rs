@@ -7,6 +7,7 @@ mod opener;
 mod passthrough;
 
 use crate::audit::{EndReason, Event, EventKind, Events};
+use crate::budget::ledger::{Ledger, LocalLedger};
 use crate::budget::{self, Budgets};
 use crate::config::Config;
 use crate::error::Refusal;
@@ -69,14 +70,19 @@ enum CancelTarget {
 }
 
 impl Server {
-    /// A server for this configuration. Nothing listens yet.
+    /// A server for this configuration that forgets with the process what was read. Nothing listens yet.
     pub fn new(config: Config, events: Events) -> Self {
+        Self::with_ledger(config, events, Arc::new(LocalLedger::in_memory()))
+    }
+
+    /// A server for this configuration that keeps what was read in this ledger. Nothing listens yet.
+    pub fn with_ledger(config: Config, events: Events, ledger: Arc<dyn Ledger>) -> Self {
         let registry = Registry::new(events.clone());
         let context = Arc::new(Context {
             plans: PlanCache::default(),
             registry,
             events,
-            budgets: Budgets::in_memory(budget_settings(&config)),
+            budgets: Budgets::new(ledger, budget_settings(&config)),
             stopping: CancellationToken::new(),
         });
         let server = Self {
@@ -191,6 +197,11 @@ impl Server {
         tokio::time::sleep(Duration::from_millis(50)).await;
         shared.report(EventKind::Stopped);
         Ok(())
+    }
+
+    /// The read budgets of its developers.
+    pub fn budgets(&self) -> Budgets {
+        self.shared.context.budgets.clone()
     }
 
     /// What the console asks.

@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use super::{DEVELOPER, DemoArgs, Failure, Secrets, USUAL_PORT, shop};
 use crate::audit::Writer;
 use crate::cli::audit;
+use crate::cli::budget::Keeping;
 use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::policy::Policy;
@@ -60,7 +61,9 @@ impl Proxy {
         let address = listener.local_addr()?;
         let config = config(&args.dir, address, cluster, secrets)?;
         let (events, writer) = audit::start(&config.audit)?;
-        let server = Server::new(config, events);
+        let keeping = Keeping::open(&config)?;
+        let server = Server::with_ledger(config, events.clone(), keeping.ledger.clone());
+        let control = keeping.serve(&server, events);
         if let Some((_, what)) = server.check_seals().await.into_iter().next() {
             anyhow::bail!("the seal does not hold: {what}");
         }
@@ -70,7 +73,9 @@ impl Proxy {
                 // A sender that is gone means stop as well.
                 let _ = stopped.await;
             };
-            server.run(listener, stopped).await
+            let served = server.run(listener, stopped).await;
+            control.abort();
+            served
         });
         Ok(Self {
             address,
