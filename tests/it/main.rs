@@ -3,6 +3,7 @@
 
 mod audit;
 mod audit_cli;
+mod budgets;
 mod canary;
 mod chaos;
 mod chaos_kit;

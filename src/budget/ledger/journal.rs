@@ -95,21 +95,12 @@ impl Journal {
         self.file = private(path, true).unwrap();
     }
 
-    /// Adds `records`, and returns when they are on disk.
+    /// Adds `records`, and returns when they are on disk. After a failure, the file must be written anew.
     pub(super) fn append(&mut self, records: &[Record]) -> io::Result<()> {
         let text = lines(records)?;
-        // After a failed write, half a line may stand there: the next one begins on its own.
-        let written = self
-            .file
-            .write_all(&text)
-            .and_then(|()| self.file.sync_data());
-        match written {
-            Ok(()) => self.size += text.len() as u64,
-            Err(_) => {
-                let _ = self.file.write_all(b"\n");
-            }
-        }
-        written
+        self.file.write_all(&text)?;
+        self.size += text.len() as u64;
+        self.file.sync_data()
     }
 
     /// Writes a file of `records` alone in place of the old one; the old one stays if that fails.

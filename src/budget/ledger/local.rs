@@ -288,7 +288,8 @@ impl Shared {
             if let Some(path) = state.divert.take() {
                 journal.divert(&path);
             }
-            let anew = journal.is_large();
+            // After a failure, half a line may stand there, and a new file may even be smaller.
+            let anew = journal.is_large() || state.failed.is_some();
             let records = if anew {
                 state.forget_the_past(now);
                 state.all(now)

@@ -281,8 +281,10 @@ fn all_or_nothing_is_taken() {
 fn a_ledger_that_cannot_write_grants_nothing_until_it_can() {
     let runtime = Runtime::new().unwrap();
     let wall = Arc::new(AtomicU64::new(0));
-    let folder = tempfile::tempdir().unwrap();
-    let ledger = open(folder.path(), &wall);
+    let outer = tempfile::tempdir().unwrap();
+    let folder = outer.path().join("state");
+    let ledger = open(&folder, &wall);
+    std::fs::rename(&folder, outer.path().join("away")).unwrap();
     ledger.write_to("/dev/full".as_ref());
     let want = [Want {
         limits: limits().into(),
@@ -290,10 +292,22 @@ fn a_ledger_that_cannot_write_grants_nothing_until_it_can() {
         needed: 1,
         wished: 1,
     }];
-    assert!(runtime.block_on(ledger.charge(&limits(), 1)).is_ok());
+    let grant = Grant {
+        pool: pool(None, "dev1", Measure::Rows),
+        amount: 1,
+        lasts: Duration::from_secs(60),
+    };
+    assert!(runtime.block_on(ledger.charge(&limits(), 5)).is_ok());
     assert!(runtime.block_on(ledger.flush()).is_err());
     assert!(runtime.block_on(ledger.reserve(&want)).is_err());
     assert!(runtime.block_on(ledger.charge(&limits(), 1)).is_err());
+    assert!(runtime.block_on(ledger.grant(&grant)).is_err());
+    // There is room again: what could not be written is written now.
+    std::fs::rename(outer.path().join("away"), &folder).unwrap();
+    while runtime.block_on(ledger.flush()).is_err() {}
+    assert!(runtime.block_on(ledger.reserve(&want)).is_ok());
+    drop(ledger);
+    assert_eq!(used(&runtime, &open(&folder, &wall)), [7, 7]);
 }
 
 #[test]

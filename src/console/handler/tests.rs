@@ -143,7 +143,10 @@ async fn rows_by_the_extended_protocol_have_types() {
             .get::<_, &str>("what holds")
             .starts_with("nothing is committed")
     );
-    assert_eq!(client.query("HELP", &[]).await.unwrap().len(), 6);
+    let rows = client.query("SHOW BUDGETS", &[]).await.unwrap();
+    assert_eq!(rows[0].get::<_, i64>("used"), 7);
+    assert_eq!(rows[0].get::<_, Option<&str>>("refilled_at"), None);
+    assert_eq!(client.query("HELP", &[]).await.unwrap().len(), 7);
 }
 
 #[tokio::test]
@@ -155,6 +158,7 @@ async fn every_answer_has_the_columns_that_were_announced() {
         "SHOW SANDBOXES",
         "SHOW CLIENTS",
         "SHOW LOCKS",
+        "SHOW BUDGETS",
         "SELECT 1",
     ] {
         let statement = client.prepare(command).await.unwrap();
