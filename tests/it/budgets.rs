@@ -22,7 +22,8 @@ fn config(folder: &Path, database: &TestDatabase, budgets: &str) -> String {
     let url = format!("{}?sslmode=disable", database.url);
     format!(
         "contact = \"data@example.org\"\n[listen]\naddress = \"127.0.0.1:0\"\n{}{}",
-        unsealed_upstream("app", &url, "policy = [\"policy.toml\"]\n"),
+        unsealed_upstream("app", &url, "policy = [\"policy.toml\"]\n")
+            .replace("[\"dev1\"]", "[\"dev1\", \"dev2\"]"),
         developers(&["dev1", "dev2"])
     )
 }
