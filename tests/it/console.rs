@@ -170,6 +170,7 @@ async fn psql_is_served() {
     SHOW SANDBOXES|your sandboxes
     SHOW CLIENTS|your connections, and which of them waits for which
     SHOW LOCKS|whom you wait for, and who waits for you
+    SHOW BUDGETS|how much you may read, and how much of it is used
     RESET SANDBOX name [ON upstream]|throw away everything that a sandbox holds; a fresh one begins with the next statement
     HELP|this
     ");
