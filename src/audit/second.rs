@@ -293,3 +293,123 @@ fn syslog_message(line: &[u8], now: SystemTime) -> Vec<u8> {
     message.extend_from_slice(line);
     message
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{BufRead, BufReader, Read};
+    use std::net::{TcpListener, UdpSocket};
+    use std::os::unix::net::UnixDatagram;
+
+    const LINE: &[u8] = br#"{"metadata":{}}"#;
+
+    fn check_syslog(message: &[u8]) {
+        let text = std::str::from_utf8(message).unwrap();
+        assert!(text.starts_with("<110>1 20"), "{text}");
+        let id = std::process::id();
+        let end = format!(" - devinprod {id} checkpoint - {{\"metadata\":{{}}}}");
+        assert!(text.ends_with(&end), "{text}");
+    }
+
+    #[test]
+    fn syslog_over_udp_and_a_local_socket() {
+        let mut buffer = [0; 2_048];
+        let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let place = Syslog::Udp(server.local_addr().unwrap());
+        send(&place, LINE).unwrap();
+        let length = server.recv(&mut buffer).unwrap();
+        check_syslog(&buffer[..length]);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let server = UnixDatagram::bind(&path).unwrap();
+        send(&Syslog::Unix(path), LINE).unwrap();
+        let length = server.recv(&mut buffer).unwrap();
+        check_syslog(&buffer[..length]);
+    }
+
+    #[test]
+    fn syslog_over_tcp_counts_its_octets() {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let place = Syslog::Tcp(server.local_addr().unwrap());
+        send(&place, LINE).unwrap();
+        let mut text = String::new();
+        server
+            .accept()
+            .unwrap()
+            .0
+            .read_to_string(&mut text)
+            .unwrap();
+        let (length, message) = text.split_once(' ').unwrap();
+        assert_eq!(length.parse(), Ok(message.len()));
+        check_syslog(message.as_bytes());
+    }
+
+    /// Answers one request with this status; gives the request.
+    fn answer_one(server: TcpListener, status: &'static str) -> std::thread::JoinHandle<String> {
+        std::thread::spawn(move || {
+            let (stream, _) = server.accept().unwrap();
+            let mut reader = BufReader::new(&stream);
+            let mut request = String::new();
+            while !request.ends_with("\r\n\r\n") {
+                reader.read_line(&mut request).unwrap();
+            }
+            let mut body = vec![0; LINE.len()];
+            reader.read_exact(&mut body).unwrap();
+            request.push_str(std::str::from_utf8(&body).unwrap());
+            let answer =
+                format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            (&stream).write_all(answer.as_bytes()).unwrap();
+            request
+        })
+    }
+
+    #[test]
+    fn http_is_one_post_each_and_says_no_token_when_it_fails() {
+        let place = |server: &TcpListener| {
+            let address = server.local_addr().unwrap();
+            url::Url::parse(&format!("http://{address}/in?token=s3cret")).unwrap()
+        };
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = place(&server);
+        let answered = answer_one(server, "204 No Content");
+        post(&url, LINE).unwrap();
+        let request = answered.join().unwrap();
+        assert!(
+            request.starts_with("POST /in?token=s3cret HTTP/1.1\r\n"),
+            "{request}"
+        );
+        assert!(request.ends_with("\r\n\r\n{\"metadata\":{}}"), "{request}");
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = place(&server);
+        let answered = answer_one(server, "500 No");
+        let error = post(&url, LINE).unwrap_err().to_string();
+        answered.join().unwrap();
+        assert_eq!(error, "it answered 500");
+        let nobody = post(&url, LINE).unwrap_err().to_string();
+        assert!(!nobody.contains("s3cret"), "{nobody}");
+    }
+
+    #[test]
+    fn what_fails_is_tried_again_in_order_and_noted() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("not/there/yet");
+        let courier = Courier::start(&SecondPlace::File(path.clone()));
+        courier.carry(b"one".to_vec());
+        courier.carry(b"two".to_vec());
+        let wait_for = |expected: &EventKind| {
+            let same = |event: &Event| {
+                std::mem::discriminant(&event.kind) == std::mem::discriminant(expected)
+            };
+            while !courier.news().iter().any(same) {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        };
+        wait_for(&EventKind::SecondPlaceLost {
+            reason: String::new(),
+        });
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        wait_for(&EventKind::SecondPlaceBack);
+        courier.finish();
+        assert_eq!(std::fs::read_to_string(path).unwrap(), "one\ntwo\n");
+    }
+}

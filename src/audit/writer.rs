@@ -109,7 +109,9 @@ impl Work {
             let received = timeout(TEND, self.events.recv_many(&mut taken, room)).await;
             open = received != Ok(0);
             let linger = self.sink.as_ref().map_or(Duration::ZERO, |s| s.linger());
-            if !taken.is_empty() && !self.shared.durable && !linger.is_zero() {
+            // A full batch is not worth waiting with, nor is one that somebody waits for.
+            let more = !taken.is_empty() && taken.len() < room;
+            if more && !self.shared.durable && !linger.is_zero() {
                 sleep(linger).await;
             }
         }

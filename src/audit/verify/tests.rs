@@ -493,3 +493,35 @@ fn a_syslog_file_is_read_whatever_stands_before_a_checkpoint() {
     fs::write(&file, text).unwrap();
     assert_eq!(checkpoints(&file).unwrap().len(), 1);
 }
+
+#[test]
+fn no_byte_can_be_changed() {
+    let sample = Sample::make();
+    let folder = tempfile::tempdir().unwrap();
+    let against = Against {
+        key: Some(sample.key),
+        checkpoints: sample.second.clone(),
+    };
+    let mut texts = Vec::new();
+    for (name, lines) in &sample.segments {
+        let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        let path = folder.path().join(name);
+        fs::write(&path, &text).unwrap();
+        texts.push((path, text.into_bytes()));
+    }
+    assert!(verify(folder.path(), &against).unwrap().is_whole());
+    let mut changed = 0;
+    for (path, text) in &texts {
+        // Not each of them, for the time it takes; the first byte is another one in each run.
+        for at in (rand::random_range(0..7)..text.len()).step_by(7) {
+            let mut other = text.clone();
+            other[at] ^= 1 << rand::random_range(0..8);
+            fs::write(path, &other).unwrap();
+            let verdict = verify(folder.path(), &against).unwrap();
+            assert!(!verdict.is_whole(), "byte {at} of {}", path.display());
+            changed += 1;
+        }
+        fs::write(path, text).unwrap();
+    }
+    assert!(changed > 500, "{changed}");
+}
