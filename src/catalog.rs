@@ -143,6 +143,52 @@ pub struct MaskedRelation {
     pub columns: Vec<MaskedColumn>,
     /// Which writes developers are denied, and why, in words that follow "developers get".
     pub withheld: Option<String>,
+    /// What keeps its rows apart.
+    pub unique: Vec<UniqueIndex>,
+    /// Its CHECK constraints: names, and definitions as the server writes them.
+    pub checks: Vec<(String, String)>,
+    /// What is written is what a statement says: it is a table without rules and without BEFORE ROW triggers.
+    pub plain: bool,
+}
+
+/// A unique or exclusion constraint, or a unique index.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct UniqueIndex {
+    /// The index's name, which is the constraint's.
+    pub name: String,
+    /// A constraint has this name.
+    pub constraint: bool,
+    /// It is the primary key.
+    pub primary: bool,
+    /// What must be unique.
+    pub keys: Vec<IndexKey>,
+    /// For which rows, as the server writes it; None for all.
+    pub predicate: Option<String>,
+    /// NULL is equal to NULL.
+    pub nulls_equal: bool,
+    /// It is an exclusion constraint.
+    pub exclusion: bool,
+}
+
+/// A part of a [`UniqueIndex`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum IndexKey {
+    /// A column, unquoted.
+    Column(String),
+    /// An expression, as the server writes it.
+    Expression(String),
+}
+
+/// What a column that an INSERT leaves out becomes.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Filled {
+    /// It cannot be written here.
+    #[default]
+    Unknown,
+    /// NULL.
+    Null,
+    /// An expression that means the same in every search path.
+    Expression(String),
 }
 
 /// A column of a [`MaskedRelation`].
@@ -164,6 +210,18 @@ pub struct MaskedColumn {
     pub ungroupable: bool,
     /// It is a generated column: COPY leaves it out.
     pub generated: bool,
+    /// Its type as SQL, with its length; empty if it is not known.
+    pub declared: String,
+    /// Its default.
+    pub filled: Filled,
+    /// It is an identity column: ALWAYS or BY DEFAULT.
+    pub identity: Option<&'static str>,
+    /// What it is generated from, with parentheses and STORED or VIRTUAL, as the server writes it.
+    pub generation: Option<String>,
+    /// It is NOT NULL.
+    pub not_null: bool,
+    /// Its collation as SQL, if it is not that of its type.
+    pub collation: Option<String>,
 }
 
 impl MaskedRelation {

@@ -4,17 +4,18 @@
 use super::masked::MaskedCatalog;
 use crate::catalog::MaskedRelation;
 use crate::sql::edit::Edits;
-use crate::sql::rewrite::{self, NowDefault};
+use crate::sql::rewrite::{self, NowDefault, NowDefaults};
 use crate::sql::statement::RelationName;
 use crate::wire::backend;
 use bytes::BytesMut;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// Read by [`crate::upstream::command::Command::Catalog`] when the sandbox begins and after each DDL.
 #[derive(Debug, Clone, Default)]
 pub struct Catalog {
     deferrable: Vec<Deferrable>,
-    defaults: HashMap<String, Vec<(String, NowDefault)>>,
+    /// By name and schema: tables with columns whose default is the time, and what else has their names.
+    defaults: HashMap<String, BTreeMap<String, Timed>>,
     /// The masked relations, if there are any.
     pub masked: Option<MaskedCatalog>,
     /// The seal has a list of masked relations.
@@ -27,6 +28,14 @@ pub struct Catalog {
     pub stale: bool,
     /// DDL has run in a transaction that is still open: a rollback may undo it.
     ddl: bool,
+}
+
+/// A table with columns whose default is the time; a relation of the same name, if it has none.
+#[derive(Debug, Clone, Default)]
+struct Timed {
+    /// By number.
+    columns: BTreeMap<i16, String>,
+    defaults: Vec<NowDefault>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,14 +125,20 @@ impl Catalog {
                 }),
                 ("d", Some(table)) => {
                     if let Some(expression) = rewritten_default(&last) {
-                        catalog.defaults.entry(table).or_default().push((
-                            schema,
-                            NowDefault {
-                                column: name,
-                                expression,
-                            },
-                        ));
+                        let default = NowDefault {
+                            column: name,
+                            expression,
+                        };
+                        catalog.timed(schema, table).defaults.push(default);
                     }
+                }
+                ("t", Some(table)) => {
+                    if let Ok(number) = last.parse() {
+                        catalog.timed(schema, table).columns.insert(number, name);
+                    }
+                }
+                ("n", Some(table)) => {
+                    catalog.timed(schema, table);
                 }
                 _ => {}
             }
@@ -155,20 +170,23 @@ impl Catalog {
 
     /// Columns of a table whose default is the time. Without a schema, a name that several schemas have is
     /// left alone: which one is meant, only the search path says.
-    pub fn now_defaults(&self, table: &RelationName) -> Vec<NowDefault> {
-        let Some(columns) = self.defaults.get(&table.name) else {
-            return Vec::new();
-        };
-        let mut schemas: Vec<&str> = columns.iter().map(|(schema, _)| schema.as_str()).collect();
-        schemas.dedup();
-        columns
-            .iter()
-            .filter(|(schema, _)| match &table.schema {
-                Some(wanted) => wanted == schema,
-                None => schemas.len() == 1,
-            })
-            .map(|(_, default)| default.clone())
-            .collect()
+    pub fn now_defaults(&self, table: &RelationName) -> NowDefaults {
+        let timed = self
+            .defaults
+            .get(&table.name)
+            .and_then(|schemas| match &table.schema {
+                Some(schema) => schemas.get(schema),
+                None => schemas.values().next().filter(|_| schemas.len() == 1),
+            });
+        timed.map_or_else(NowDefaults::default, |timed| NowDefaults {
+            columns: timed.columns.values().cloned().collect(),
+            defaults: timed.defaults.clone(),
+        })
+    }
+
+    fn timed(&mut self, schema: String, table: String) -> &mut Timed {
+        let schemas = self.defaults.entry(table).or_default();
+        schemas.entry(schema).or_default()
     }
 }
 

@@ -1,6 +1,8 @@
 //! What a sandbox knows of the masked relations of its upstream, and what each client's names mean.
 
-use crate::catalog::{Masked, MaskedColumn, MaskedRelation, MaskedRelations};
+use crate::catalog::{
+    Filled, IndexKey, Masked, MaskedColumn, MaskedRelation, MaskedRelations, UniqueIndex,
+};
 use crate::wire::backend;
 use bytes::BytesMut;
 use std::collections::HashMap;
@@ -8,6 +10,9 @@ use std::sync::Arc;
 
 /// Search paths whose meaning is kept.
 const PATHS: usize = 16;
+
+/// Fields of a row of the query.
+const FIELDS: usize = 10;
 
 /// Of an upstream with masked relations; read by [`crate::upstream::command::Command::Masked`].
 #[derive(Debug, Clone)]
@@ -31,7 +36,13 @@ impl MaskedCatalog {
         path: String,
         role: String,
     ) -> Option<Self> {
-        let relations = relations(rows, further);
+        let fields = rows.iter().map(|row| {
+            let field = |index| {
+                backend::column(row, index).map(|bytes| String::from_utf8_lossy(bytes).into_owned())
+            };
+            (0..FIELDS).map(field).collect()
+        });
+        let relations = relations(fields, further);
         let version = |row: &BytesMut| {
             let is_policy = backend::column(row, 0) == Some(b"mp");
             let version = backend::column(row, 2).filter(|_| is_policy)?;
@@ -84,15 +95,18 @@ impl MaskedCatalog {
     }
 }
 
-fn relations(rows: &[BytesMut], further: &[MaskedRelation]) -> MaskedRelations {
+/// The relations that the query's rows, field by field, tell of; and further ones.
+pub fn relations(
+    rows: impl IntoIterator<Item = Vec<Option<String>>>,
+    further: &[MaskedRelation],
+) -> MaskedRelations {
     let mut relations: Vec<MaskedRelation> = Vec::new();
     let mut places: HashMap<u32, usize> = HashMap::new();
     let mut namesakes = Vec::new();
     for row in rows {
-        let field = |index| {
-            backend::column(row, index).map(|bytes| String::from_utf8_lossy(bytes).into_owned())
-        };
+        let field = |index: usize| row.get(index).cloned().flatten();
         let number = |index| field(index).and_then(|text| text.parse().ok());
+        let is_true = |index| field(index).is_some_and(|text| text == "true");
         let (Some(kind), Some(first)) = (field(0), field(1)) else {
             continue;
         };
@@ -115,6 +129,7 @@ fn relations(rows: &[BytesMut], further: &[MaskedRelation]) -> MaskedRelations {
                     view: field(4).filter(|_| field(5).is_some()),
                     rows_oid: number(7).unwrap_or_default(),
                     rows: field(6).filter(|_| field(7).is_some()),
+                    plain: is_true(8),
                     ..MaskedRelation::default()
                 });
             }
@@ -128,12 +143,61 @@ fn relations(rows: &[BytesMut], further: &[MaskedRelation]) -> MaskedRelations {
                     name,
                     number,
                     view_number: field(4).and_then(|text| text.parse().ok()),
-                    clear: field(5).is_some_and(|text| text == "true"),
+                    clear: is_true(5),
                     treatment: field(6).unwrap_or_default(),
                     because: field(7).unwrap_or_default(),
-                    ungroupable: field(8).is_some_and(|text| text == "true"),
-                    generated: field(9).is_some_and(|text| text == "true"),
+                    ungroupable: is_true(8),
+                    generated: is_true(9),
+                    ..MaskedColumn::default()
                 });
+            }
+            ("mt", Some(relation), Some(name), Some(declared)) => {
+                let column = relation
+                    .columns
+                    .iter_mut()
+                    .find(|column| column.name == name);
+                if let Some(column) = column {
+                    column.declared = declared;
+                    let made = field(6).unwrap_or_default();
+                    column.identity = match made.as_str() {
+                        "a" => Some("ALWAYS"),
+                        "d" => Some("BY DEFAULT"),
+                        _ => None,
+                    };
+                    column.generation = match (made.as_str(), field(5)) {
+                        ("s", Some(expression)) => Some(format!("({expression}) STORED")),
+                        ("v", Some(expression)) => Some(format!("({expression}) VIRTUAL")),
+                        _ => None,
+                    };
+                    column.not_null = is_true(7);
+                    column.collation = field(8);
+                    column.filled = match (field(4).as_deref(), field(5)) {
+                        (Some("n"), _) => Filled::Null,
+                        (Some("k"), Some(expression)) => Filled::Expression(expression),
+                        _ => Filled::Unknown,
+                    };
+                }
+            }
+            ("mx", Some(relation), Some(name), Some(definition)) => {
+                relation.checks.push((name, definition));
+            }
+            ("mu", Some(relation), Some(name), Some(kind)) => {
+                let key = match (field(4), field(5)) {
+                    (Some(column), _) => IndexKey::Column(column),
+                    (None, expression) => IndexKey::Expression(expression.unwrap_or_default()),
+                };
+                match relation.unique.last_mut().filter(|last| last.name == name) {
+                    Some(index) => index.keys.push(key),
+                    None => relation.unique.push(UniqueIndex {
+                        name,
+                        constraint: kind != "u",
+                        primary: kind == "p",
+                        keys: vec![key],
+                        predicate: field(6),
+                        nulls_equal: is_true(7),
+                        exclusion: kind == "x",
+                    }),
+                }
             }
             _ => {}
         }

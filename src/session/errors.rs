@@ -1,6 +1,6 @@
 //! Errors of the upstream: what they undo, and how they read to the client.
 
-use super::expect::Expect;
+use super::expect::{Expect, Own};
 use super::{Session, Stop};
 use crate::audit::EndReason;
 use crate::wire::backend::Fields;
@@ -46,6 +46,11 @@ impl Session {
                     if let Some(name) = registers {
                         self.statements.remove(&name);
                     }
+                    if let Ok(world) = self.world() {
+                        world.link.prepared.remove(&id);
+                    }
+                }
+                Expect::Own(Own::Prepared(id)) => {
                     if let Ok(world) = self.world() {
                         world.link.prepared.remove(&id);
                     }

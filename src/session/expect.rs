@@ -139,6 +139,8 @@ pub enum Own {
     Notify,
     /// A row of the catalog.
     Catalog,
+    /// An SQL PREPARE that is made again: the statement's number.
+    Prepared(u64),
 }
 
 /// The queue.

@@ -216,6 +216,7 @@ impl Session {
             return Ok(());
         }
         self.enter(&prepared.plan).await?;
+        self.executed_up_to_date(&prepared.plan).await?;
         prepared = self.up_to_date(prepared, statement).await?;
         if self.skipping {
             return Ok(());
@@ -326,13 +327,14 @@ impl Session {
             Action::Forward(_) | Action::Advisory(_) | Action::NotifyCall => {
                 self.check_place(&plan)?;
                 self.enter(&plan).await?;
-                if let (Some(upstream), Source::Parse { text, .. }, Some(origin)) = (
+                if let (Some(upstream), Source::Parse { text, encoding, .. }, Some(origin)) = (
                     &portal.prepared.makes,
                     &portal.prepared.source,
                     &portal.prepared.origin,
                 ) {
                     let behind = portal.prepared.returning.as_ref();
-                    self.register_sql_prepare(&plan, upstream.clone(), text, origin, behind)?;
+                    let sent = (text, *encoding);
+                    self.register_sql_prepare(&plan, upstream.clone(), sent, origin, behind)?;
                 }
                 let touched = match (&portal.prepared.origin, &plan.statement.kind) {
                     (None, _) => self.cursor_touched(name),

@@ -13,7 +13,7 @@ impl Session {
         let value =
             backend::first_column(body).map(|bytes| String::from_utf8_lossy(bytes).into_owned());
         match own {
-            Own::Nothing => {}
+            Own::Nothing | Own::Prepared(_) => {}
             Own::Reported(name) => {
                 if let Some(value) = value {
                     self.reported.insert(name, value);

@@ -52,7 +52,12 @@ pub enum Source {
         encoding: TextEncoding,
     },
     /// By an SQL PREPARE.
-    Sql(ClientText),
+    Sql {
+        /// The text as sent.
+        text: ClientText,
+        /// How the client's text was read.
+        encoding: TextEncoding,
+    },
     /// Not at all: a DECLARE has made the portal already.
     Cursor,
     /// Not at all: the proxy answers.

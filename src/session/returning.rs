@@ -6,9 +6,10 @@ use super::expect::{Complete, Expect, Part, Rows};
 use super::prepared::{Origin, Portal, Prepared, Source, TextEncoding, next_id};
 use super::{Session, Stop};
 use crate::plan::{Action, Forward, Plan, RETURNING, Redirected, Touched};
+use crate::sql::edit::Edit;
 use crate::sql::lexer;
 use crate::sql::statement::Kind;
-use crate::upstream::command::Command;
+use crate::upstream::command::{Command, identifier};
 use crate::upstream::text::ClientText;
 use crate::wire::frontend::{self, Target};
 use bytes::Bytes;
@@ -92,11 +93,7 @@ impl Session {
             return Ok(prepared);
         };
         let redirected = self.redirect(&prepared.asked).await?;
-        let same = match (&redirected, &prepared.redirected) {
-            (None, None) => true,
-            (Some(new), Some(old)) => Arc::ptr_eq(new, old),
-            _ => false,
-        };
+        let same = is_same(redirected.as_ref(), prepared.redirected.as_ref());
         if same || self.skipping {
             return Ok(prepared);
         }
@@ -106,6 +103,61 @@ impl Session {
             .await?;
         self.statements.insert(name.clone(), new.clone());
         Ok(new)
+    }
+
+    /// What an EXECUTE runs, as names mean it now: the same for a statement of an SQL PREPARE. It keeps the upstream's name,
+    /// which an EXECUTE that was prepared itself has in its text.
+    pub(super) async fn executed_up_to_date(&mut self, plan: &Plan) -> Result<(), Stop> {
+        let Kind::Execute { name } = &plan.statement.kind else {
+            return Ok(());
+        };
+        let name = Bytes::copy_from_slice(name.value.as_bytes());
+        let Some(old) = self.statements.get(&name).cloned() else {
+            return Ok(());
+        };
+        let Source::Sql { encoding, .. } = old.source else {
+            return Ok(());
+        };
+        let redirected = self.redirect(&old.asked).await?;
+        if self.skipping || is_same(redirected.as_ref(), old.redirected.as_ref()) {
+            return Ok(());
+        }
+        let plan = redirected.as_ref().map_or(&old.asked, |other| &other.plan);
+        let Kind::Prepare { name: place, .. } = &plan.statement.kind else {
+            return Ok(());
+        };
+        let upstream = identifier(&String::from_utf8_lossy(&old.upstream));
+        let edit = Edit::new(place.span.clone(), upstream);
+        let Some(sendable) = plan.sendable(vec![edit]) else {
+            return Ok(());
+        };
+        let text = encoding
+            .client_text(sendable.text())
+            .ok_or_else(super::simple::not_sendable)?;
+        let touched = self.touched(&old.asked);
+        let returning = self.behind(plan, redirected.as_ref(), encoding, false, &touched)?;
+        let new = Prepared {
+            id: next_id(),
+            asked: old.asked.clone(),
+            plan: plan.clone(),
+            redirected: redirected.clone(),
+            returning,
+            upstream: old.upstream.clone(),
+            now: false,
+            makes: None,
+            source: Source::Sql { text, encoding },
+            origin: Some(Arc::new(Origin {
+                sendable,
+                offset: 0,
+                asked: old.asked.clone(),
+                redirected: redirected.clone(),
+                touched,
+                behind: false,
+            })),
+        };
+        self.forget_statement(&old).await?;
+        self.statements.insert(name, Arc::new(new));
+        Ok(())
     }
 
     /// Simple protocol: both statements, one behind the other.
@@ -276,5 +328,14 @@ impl Session {
             Action::Forward(forward) => self.after(plan, forward),
             _ => Ok(()),
         }
+    }
+}
+
+/// Do names mean the same?
+fn is_same(new: Option<&Arc<Redirected>>, old: Option<&Arc<Redirected>>) -> bool {
+    match (new, old) {
+        (None, None) => true,
+        (Some(new), Some(old)) => Arc::ptr_eq(new, old),
+        _ => false,
     }
 }

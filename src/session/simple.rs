@@ -98,6 +98,7 @@ impl Session {
         is_last: bool,
     ) -> Result<(), Stop> {
         self.enter(plan).await?;
+        self.executed_up_to_date(plan).await?;
         let asked = plan;
         let redirected = self.redirect(asked).await?;
         if self.skipping {
@@ -122,7 +123,7 @@ impl Session {
             behind: false,
         });
         if let Some(upstream) = self.prepared_name.take() {
-            self.register_sql_prepare(plan, upstream, &sent, &origin, behind.as_ref())?;
+            self.register_sql_prepare(plan, upstream, (&sent, encoding), &origin, behind.as_ref())?;
         }
         self.ensure_executed(plan)?;
         if let Some(mut forward) = self.effective_forward(plan) {
@@ -172,7 +173,7 @@ impl Session {
         &mut self,
         plan: &Arc<Plan>,
         upstream: Bytes,
-        sent: &ClientText,
+        (sent, encoding): (&ClientText, TextEncoding),
         origin: &Arc<Origin>,
         behind: Option<&Arc<Prepared>>,
     ) -> Result<(), Stop> {
@@ -199,7 +200,10 @@ impl Session {
             upstream,
             now: false,
             makes: None,
-            source: Source::Sql(sent.clone()),
+            source: Source::Sql {
+                text: sent.clone(),
+                encoding,
+            },
             origin: Some(origin.clone()),
         };
         let name = Bytes::copy_from_slice(name.value.as_bytes());

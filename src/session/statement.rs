@@ -293,9 +293,9 @@ impl Session {
                     });
                 }
             }
-            Source::Sql(text) => {
+            Source::Sql { text, .. } => {
                 if world.link.prepared.insert(id) {
-                    self.push_own(&Command::Prepare(text.clone()), Own::Nothing)?;
+                    self.push_own(&Command::Prepare(text.clone()), Own::Prepared(id))?;
                 }
             }
         }

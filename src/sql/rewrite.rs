@@ -10,6 +10,6 @@ mod insert;
 mod now;
 mod setting;
 
-pub use insert::{NowDefault, insert_default_edits};
+pub use insert::{NowDefault, NowDefaults, insert_default_edits};
 pub use now::{NOW_SETTING, now_edits};
 pub use setting::{restriction_edits, setting_edits};

@@ -202,8 +202,18 @@ const TEMPORARY_GUARD: &str = "DO $devinprod$ BEGIN \
 /// Kind `c`: a deferrable constraint, `t` in the last field if it is initially deferred, `n` if a
 /// constraint of the same name in the same schema cannot be deferred.
 /// Kind `d`: a column whose default is the time, with the default's expression.
+/// Kind `t`: a column of a table that has such a one, with its number.
+/// Kind `n`: another relation, by schema and table, of the name of such a table.
 /// Kind `i`: a view of the information schema that the seal has a copy of, with its oid and the copy's.
-const CATALOG: &str = "SELECT 's', pg_catalog.current_setting('search_path'), current_user, \
+const CATALOG: &str = "WITH timed AS MATERIALIZED (\
+ SELECT t.oid, n.nspname, t.relname, a.attname, pg_catalog.pg_get_expr(d.adbin, d.adrelid) AS expression \
+ FROM pg_catalog.pg_attrdef d JOIN pg_catalog.pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum \
+ JOIN pg_catalog.pg_class t ON t.oid = d.adrelid JOIN pg_catalog.pg_namespace n ON n.oid = t.relnamespace \
+ WHERE a.attgenerated = '' AND NOT a.attisdropped AND n.nspname NOT IN ('pg_catalog', 'information_schema') \
+ AND (n.nspname NOT LIKE 'pg\\_temp\\_%' OR n.oid = pg_catalog.pg_my_temp_schema()) \
+ AND pg_catalog.pg_get_expr(d.adbin, d.adrelid) ~* \
+ '(\\mnow\\(\\)|transaction_timestamp\\(\\)|current_timestamp|current_date|current_time|localtime)') \
+ SELECT 's', pg_catalog.current_setting('search_path'), current_user, \
  pg_catalog.current_database(), CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_class c \
  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
  WHERE n.nspname = 'devinprod' AND c.relname = 'masked_relation') THEN 't' ELSE 'f' END \
@@ -220,12 +230,17 @@ const CATALOG: &str = "SELECT 's', pg_catalog.current_setting('search_path'), cu
  WHERE c.condeferrable AND n.nspname <> 'devinprod' AND c.conname <> 'devinprod_refuse' \
  AND c.conparentid = 0 \
  UNION ALL \
- SELECT 'd', n.nspname, t.relname, a.attname, pg_catalog.pg_get_expr(d.adbin, d.adrelid) \
- FROM pg_catalog.pg_attrdef d JOIN pg_catalog.pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum \
- JOIN pg_catalog.pg_class t ON t.oid = d.adrelid JOIN pg_catalog.pg_namespace n ON n.oid = t.relnamespace \
- WHERE a.attgenerated = '' AND NOT a.attisdropped AND n.nspname NOT IN ('pg_catalog', 'information_schema') \
- AND pg_catalog.pg_get_expr(d.adbin, d.adrelid) ~* \
- '(\\mnow\\(\\)|transaction_timestamp\\(\\)|current_timestamp|current_date|current_time|localtime)'";
+ SELECT 'd', nspname, relname, attname, expression FROM timed \
+ UNION ALL \
+ SELECT 't', timed.nspname, timed.relname, a.attname, a.attnum::pg_catalog.text \
+ FROM (SELECT DISTINCT oid, nspname, relname FROM timed) AS timed \
+ JOIN pg_catalog.pg_attribute a ON a.attrelid = timed.oid AND a.attnum > 0 AND NOT a.attisdropped \
+ UNION ALL \
+ SELECT 'n', n.nspname, c.relname, '', '' FROM pg_catalog.pg_class c \
+ JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+ WHERE c.relname IN (SELECT relname FROM timed) AND c.oid NOT IN (SELECT oid FROM timed) AND c.relkind IN ('r', 'p', 'v', 'f', 'm') \
+ AND (n.nspname NOT LIKE 'pg\\_temp\\_%' OR n.oid = pg_catalog.pg_my_temp_schema()) \
+ AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'devinprod', 'devinprod_masked', 'devinprod_rows')";
 
 /// See [`Command::Masked`].
 const MASKED: &str = include_str!("masked.sql");

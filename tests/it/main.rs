@@ -41,6 +41,7 @@ mod process_kit;
 mod recorded;
 mod redirect_sql;
 mod redirect_upsert;
+mod redirect_written;
 mod seal_anew;
 mod seal_attacks;
 mod seal_changes;

@@ -5,6 +5,7 @@ use super::TOKEN;
 use super::scope::{Bound, Mention, Role, Scope, What};
 use super::sources::{self, Identity, Wanted, identity, joined_name, quoted, shown};
 use super::walk::{Answer, Walk};
+use super::written::Wrote;
 use crate::catalog::{MaskedColumn, MaskedRelation};
 use crate::sql::lexer::{self, TokenKind};
 use crate::sql::outline::{
@@ -131,7 +132,7 @@ impl<'a> Walk<'a> {
         let join = (!update.from.is_empty()).then_some(update.from_end);
         self.target_condition(&target, update.condition.as_ref(), join);
         if let Some(returning) = &update.returning {
-            self.returning(&target, returning, &update.from);
+            self.returning(&target, returning, &update.from, Wrote::Update(update));
         }
         self.close_target();
     }
@@ -271,6 +272,7 @@ impl<'a> Walk<'a> {
         target: &Target<'a>,
         returning: &'a outline::Returning,
         beside: &'a [FromItem],
+        wrote: Wrote<'a>,
     ) {
         let hidden = self.hidden(|walk| {
             for item in &returning.items {
@@ -297,17 +299,28 @@ impl<'a> Walk<'a> {
                 self.replace(returning.span.clone(), remember);
                 self.returning = Some(Returning { query });
             }
-            Err(because) => {
-                let column = hidden.iter().find_map(|mention| match mention.what {
-                    What::Column(column) => Some(column.name.as_str()),
-                    _ => None,
-                });
-                self.block(
-                    shown(relation, column),
-                    because,
-                    "name only clear columns behind RETURNING, and select the others by key in a statement of their own",
-                );
-            }
+            Err(_) => self.returning_within(target, relation, returning, &hidden, wrote),
+        }
+    }
+
+    fn returning_within(
+        &mut self,
+        target: &Target<'a>,
+        relation: &'a MaskedRelation,
+        returning: &'a outline::Returning,
+        hidden: &[Mention<'a>],
+        wrote: Wrote<'a>,
+    ) {
+        if let Err(because) = self.written(target, relation, returning, wrote) {
+            let column = hidden.iter().find_map(|mention| match mention.what {
+                What::Column(column) => Some(column.name.as_str()),
+                _ => None,
+            });
+            self.block(
+                shown(relation, column),
+                because,
+                "name only clear columns behind RETURNING, and select the others by key in a statement of their own",
+            );
         }
     }
 
@@ -407,7 +420,8 @@ impl<'a> Walk<'a> {
                 self.value(&target, condition, false);
             }
             self.assignments(&target, &when.assignments);
-            self.optional(when.values.as_ref());
+            let values = when.insert.iter().flat_map(|insert| &insert.values);
+            values.for_each(|value| self.expression(value));
         }
         if let (Some(returning), Some(relation)) = (&merge.returning, target.relation) {
             let hidden = self.hidden(|walk| {
@@ -416,12 +430,9 @@ impl<'a> Walk<'a> {
                     .iter()
                     .for_each(|item| walk.expression(&item.expression))
             });
-            if !hidden.is_empty() || returning.items.iter().any(|item| item.is_star) {
-                self.block(
-                    shown(relation, None),
-                    "MERGE cannot return masked columns",
-                    "name only clear columns behind RETURNING, and select the others by key in a statement of their own",
-                );
+            let has_star = returning.items.iter().any(|item| item.is_star);
+            if !hidden.is_empty() || has_star {
+                self.returning_within(&target, relation, returning, &hidden, Wrote::Merge(merge));
             }
         }
         self.close_target();

@@ -1,12 +1,13 @@
 //! INSERT into masked relations, and what ON CONFLICT reads of them.
 
+use super::arbiter;
 use super::dml::Target;
 use super::scope::{Bound, Role, What};
 use super::sources::{quoted, shown, table};
 use super::walk::Walk;
-use crate::catalog::{MaskedColumn, MaskedRelation};
+use super::written::Wrote;
+use crate::catalog::{IndexKey, MaskedColumn, MaskedRelation};
 use crate::sql::classify::classify;
-use crate::sql::lexer::{self, TokenKind};
 use crate::sql::outline::{Body, Conflict, Expression, Insert, Operand, Outline};
 use crate::sql::statement::Kind;
 
@@ -20,7 +21,7 @@ impl<'a> Walk<'a> {
         let target = self.open_target(&insert.target);
         let mut answered = false;
         if let (Some(conflict), Some(relation)) = (&insert.conflict, target.relation) {
-            match self.hidden_arbiter(conflict) {
+            match self.hidden_arbiter(relation, conflict) {
                 Some(column) => {
                     answered = self.upsert(&target, relation, insert, conflict, column, with)
                 }
@@ -36,15 +37,28 @@ impl<'a> Walk<'a> {
             self.optional(conflict.condition.as_ref());
         }
         if let (Some(returning), false) = (&insert.returning, answered) {
-            self.returning(&target, returning, &[]);
+            self.returning(&target, returning, &[], Wrote::Insert(insert, with));
         }
         self.close_target();
     }
 
     /// A masked column by which ON CONFLICT finds a row.
-    fn hidden_arbiter(&mut self, conflict: &'a Conflict) -> Option<&'a MaskedColumn> {
-        let arbiter = conflict.arbiter.as_ref()?;
-        let hidden = self.hidden(|walk| walk.expression(arbiter));
+    fn hidden_arbiter(
+        &mut self,
+        relation: &'a MaskedRelation,
+        conflict: &'a Conflict,
+    ) -> Option<&'a MaskedColumn> {
+        if let Some(name) = &conflict.constraint {
+            let keys = &arbiter::named(relation, &name.value)?.keys;
+            return keys.iter().find_map(|key| match key {
+                IndexKey::Column(name) => relation.column(name).filter(|column| !column.clear),
+                IndexKey::Expression(_) => relation.columns.iter().find(|column| !column.clear),
+            });
+        }
+        let hidden = self.hidden(|walk| {
+            walk.optional(conflict.arbiter.as_ref());
+            walk.optional(conflict.arbiter_condition.as_ref());
+        });
         hidden.iter().find_map(|mention| match mention.what {
             What::Column(column) => Some(column),
             _ => None,
@@ -58,13 +72,6 @@ impl<'a> Walk<'a> {
         insert: &'a Insert,
         conflict: &'a Conflict,
     ) {
-        if conflict.constraint.is_some() && relation.columns.iter().any(|column| !column.clear) {
-            self.block(
-                shown(relation, None),
-                "ON CONFLICT ON CONSTRAINT reads the constraint's columns, and one of them may be masked",
-                "name the columns behind ON CONFLICT",
-            );
-        }
         let mut excluded = Bound::other(Some("excluded".to_owned()));
         excluded.relation = Some(relation);
         excluded.role = Role::Excluded;
@@ -130,38 +137,9 @@ impl<'a> Walk<'a> {
     fn block_proposed(&mut self, relation: &MaskedRelation, column: Option<&MaskedColumn>) {
         self.block(
             shown(relation, column.map(|column| column.name.as_str())),
-            "EXCLUDED of a masked column can only be taken from VALUES or a plain query, by the clear columns behind ON CONFLICT",
+            "EXCLUDED of a masked column can only be taken from VALUES or a plain query, by what stands behind ON CONFLICT",
             "name a clear unique column behind ON CONFLICT and the columns behind INTO, or look for the row first and then INSERT or UPDATE",
         );
-    }
-
-    /// The columns behind ON CONFLICT, if it names nothing but columns: an expression is another value than a column's.
-    pub(super) fn arbiter_columns<'c>(&self, conflict: &'c Conflict) -> Option<Vec<&'c str>> {
-        let arbiter = conflict
-            .arbiter
-            .as_ref()
-            .filter(|arbiter| arbiter.statements.is_empty())?;
-        let columns: Option<Vec<&str>> = arbiter
-            .references
-            .iter()
-            .map(|reference| match reference.parts.as_slice() {
-                [name] => Some(name.value.as_str()),
-                _ => None,
-            })
-            .collect();
-        let named: usize = arbiter
-            .references
-            .iter()
-            .map(|reference| reference.span.len())
-            .sum();
-        let text = self.text.get(arbiter.span.clone())?;
-        let tokens = lexer::significant(text);
-        let written: usize = tokens
-            .iter()
-            .filter(|token| !matches!(token.kind, TokenKind::Symbol(b'(' | b')' | b',')))
-            .map(|token| token.span().len())
-            .sum();
-        columns.filter(|columns| !columns.is_empty() && named == written)
     }
 
     fn proposed_value(
@@ -180,23 +158,20 @@ impl<'a> Walk<'a> {
                 .collect(),
         };
         let place = |name: &str| listed.iter().position(|listed| *listed == name);
-        let keys: Option<Vec<(&str, usize)>> = self
-            .arbiter_columns(conflict)?
-            .into_iter()
+        let arbiter = self.arbiter(relation, conflict)?;
+        let keys: Option<Vec<(&str, usize)>> = arbiter
+            .columns()
             .map(|name| Some((name, place(name)?)))
             .collect();
         let keys = keys?;
         let wanted = place(&column.name)?;
         let source = insert.source.as_ref()?;
         let rows = self.proposed_rows(relation, &listed, &keys, (&column.name, wanted), source)?;
-        let matches: Vec<String> = keys
-            .iter()
-            .map(|(name, _)| format!("devinprod_e.{0} = excluded.{0}", quoted(name)))
-            .collect();
+        let of = |alias: &'static str| move |name: &str| Some(format!("{alias}.{}", quoted(name)));
+        let matches = arbiter.equal(&of("devinprod_e"), &of("excluded"))?;
         Some(format!(
-            "(SELECT devinprod_e.{} FROM {rows} WHERE {})",
+            "(SELECT devinprod_e.{} FROM {rows} WHERE {matches})",
             quoted(&column.name),
-            matches.join(" AND ")
         ))
     }
 
@@ -266,7 +241,7 @@ impl<'a> Walk<'a> {
 }
 
 /// Does the query give the same each time that it runs in one statement? Nothing that is not known is called.
-fn is_steady(query: &str) -> bool {
+pub(super) fn is_steady(query: &str) -> bool {
     const CHANGES: [&str; 5] = [
         "random",
         "uuid",

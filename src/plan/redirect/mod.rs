@@ -4,9 +4,11 @@
 //! must mean the same. Every change is spliced into the client's own text, so that an error's position leads back to it.
 //! All names of ours begin with `devinprod_`.
 
+mod arbiter;
 mod dml;
 mod group;
 mod insert;
+mod like;
 mod routine;
 mod scope;
 mod sources;
@@ -15,6 +17,7 @@ mod tests;
 mod upsert;
 mod utility;
 mod walk;
+mod written;
 
 use crate::catalog::Masked;
 use crate::sql::edit::Edit;

@@ -7,10 +7,12 @@ use std::ops::Range;
 
 use super::Returning;
 use super::dml::{Target, remember};
+use super::insert::is_steady;
 use super::scope::Bound;
 use super::sources::{Identity, quoted, shown, table};
 use super::walk::{Answer, Walk};
-use crate::catalog::{MaskedColumn, MaskedRelation};
+use super::written::single_row;
+use crate::catalog::{Filled, MaskedColumn, MaskedRelation};
 use crate::sql::outline::{Body, Conflict, Insert, Operand};
 
 /// How such a statement is told: its own tag counts the same rows.
@@ -26,6 +28,11 @@ struct Parts {
     rows: String,
     /// The view's row is the one that the proposed row `devinprod_e` conflicts with.
     matches: String,
+    /// Of proposed rows that conflict with one another, which is the first: what to partition by, and what conflicts
+    /// with nothing. None if there is one row.
+    first: Option<(String, Option<String>)>,
+    /// Another constraint than that which is meant may be violated.
+    may_violate: bool,
     identity: Identity,
 }
 
@@ -54,23 +61,17 @@ impl<'a> Walk<'a> {
             self.block(
                 shown(relation, Some(&column.name)),
                 &format!("ON CONFLICT must read the masked column `{}` ({})", column.name, column.because),
-                "name the columns behind INTO, VALUES without DEFAULT, and nothing but columns behind ON CONFLICT; or look for the row first and then INSERT or UPDATE",
+                "name the columns behind INTO, VALUES without DEFAULT, and behind ON CONFLICT what a unique index has, in its words; or look for the row first and then INSERT or UPDATE",
             );
             return false;
         };
         self.use_view(parts.identity.oid, relation);
         if !is_update {
-            // The same row twice, or a value that is there but not shown, is no error either; a conflict of the key would be.
-            let key_is_written = relation
-                .key
-                .iter()
-                .all(|key| parts.columns.contains(&quoted(key)));
-            let tail = if key_is_written {
-                ""
-            } else {
-                " ON CONFLICT DO NOTHING"
+            // A value that is there but not shown is no error either, where no other constraint can be meant.
+            let text = match parts.may_violate {
+                true => parts.insert_first(),
+                false => format!("{} ON CONFLICT DO NOTHING", parts.insert()),
             };
-            let text = format!("{}{tail}", parts.insert());
             self.exchange(insert.start..conflict.span.end, text);
             return false;
         }
@@ -127,7 +128,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Replaces a place with all that was changed in it.
-    fn exchange(&mut self, range: Range<usize>, text: String) {
+    pub(super) fn exchange(&mut self, range: Range<usize>, text: String) {
         self.edits.retain(|edit| {
             let inside = range.start <= edit.range.start && edit.range.end <= range.end;
             // What ends there belongs to what stays before it.
@@ -144,20 +145,34 @@ impl<'a> Walk<'a> {
         insert: &'a Insert,
         conflict: &'a Conflict,
     ) -> Option<Parts> {
-        let arbiter = self.arbiter_columns(conflict)?;
-        if insert.overriding || arbiter.iter().any(|name| relation.column(name).is_none()) {
+        let arbiter = self.arbiter(relation, conflict)?;
+        // Without an index Postgres refuses it, in words of its own.
+        if insert.overriding || arbiter.indexes.is_empty() {
             return None;
         }
         let (columns, rows) = self.upsert_rows(relation, insert)?;
-        let arbiter: Vec<String> = arbiter.into_iter().map(quoted).collect();
-        if arbiter.iter().any(|name| !columns.contains(name)) {
-            return None;
-        }
         let (_, identity) = self.identity_for(target)?;
-        let matches: Vec<String> = arbiter
-            .iter()
-            .map(|name| format!("devinprod_v.{name} = devinprod_e.{name}"))
-            .collect();
+        let seen = |name: &str| {
+            relation.column(name)?.view_number?;
+            Some(format!("devinprod_v.{}", quoted(name)))
+        };
+        let proposed = |name: &str| {
+            let column = relation.column(name)?;
+            match (columns.contains(&quoted(name)), &column.filled) {
+                (true, _) => Some(format!("devinprod_e.{}", quoted(name))),
+                (_, Filled::Null) => Some(format!("NULL::{}", column.declared)),
+                (_, Filled::Expression(default)) if is_steady(&format!("SELECT {default}")) => {
+                    Some(format!("({default})::{}", column.declared))
+                }
+                _ => None,
+            }
+        };
+        let matches = arbiter.matches(&seen, &proposed)?;
+        let first = match insert.source.as_ref().and_then(single_row) {
+            Some(_) => None,
+            None => Some((arbiter.key(&proposed)?, arbiter.never(&proposed))),
+        };
+        let may_violate = !arbiter.is_only_one(relation, &columns);
         let alias = match &insert.target.alias {
             Some(_) => format!(" AS {}", target.name),
             None => String::new(),
@@ -166,13 +181,15 @@ impl<'a> Walk<'a> {
             target: format!("{}{alias}", self.text.get(insert.target.span.clone())?),
             columns,
             rows,
-            matches: matches.join(" AND "),
+            matches,
+            first,
+            may_violate,
             identity,
         })
     }
 
     /// The columns to insert into, and what is to be inserted as a query whose columns have the table's types.
-    fn upsert_rows(
+    pub(super) fn upsert_rows(
         &self,
         relation: &MaskedRelation,
         insert: &Insert,
@@ -219,19 +236,32 @@ impl<'a> Walk<'a> {
         if width != columns.len() || values.iter().any(|row| row.len() != width) {
             return None;
         }
-        // A column that is always DEFAULT is left out; one that is sometimes cannot be told from here.
+        // A column that is always DEFAULT is left out; where it is that sometimes, its default is written out.
         for at in (0..width).rev() {
-            let is_default = |row: &Vec<String>| {
-                row.get(at)
-                    .is_some_and(|value| value.eq_ignore_ascii_case("default"))
-            };
-            if values.iter().all(is_default) {
+            let is_default = |value: &str| value.eq_ignore_ascii_case("default");
+            let defaults = values
+                .iter()
+                .filter(|row| row.get(at).is_some_and(|value| is_default(value)))
+                .count();
+            if defaults == values.len() {
                 columns.remove(at);
                 values.iter_mut().for_each(|row| {
                     row.remove(at);
                 });
-            } else if values.iter().any(is_default) {
-                return None;
+            } else if defaults > 0 {
+                let name = columns.get(at)?;
+                let column = relation
+                    .columns
+                    .iter()
+                    .find(|column| quoted(&column.name) == *name)?;
+                let default = match &column.filled {
+                    Filled::Unknown => return None,
+                    Filled::Null => "NULL".to_owned(),
+                    Filled::Expression(default) => default.clone(),
+                };
+                let all = values.iter_mut().filter_map(|row| row.get_mut(at));
+                all.filter(|value| is_default(value))
+                    .for_each(|value| value.clone_from(&default));
             }
         }
         if columns.is_empty() {
@@ -259,6 +289,23 @@ impl Parts {
     /// INSERT of what conflicts with nothing.
     fn insert(&self) -> String {
         self.insert_from(&format!("({})", self.rows))
+    }
+
+    /// The same, without what conflicts with a row before it.
+    fn insert_first(&self) -> String {
+        let Some((key, never)) = &self.first else {
+            return self.insert();
+        };
+        let list = self.list();
+        let never = never
+            .as_ref()
+            .map_or_else(String::new, |never| format!(" OR {never}"));
+        self.insert_from(&format!(
+            "(SELECT {list} FROM (SELECT *, pg_catalog.row_number() OVER (PARTITION BY {key} ORDER BY devinprod_o) AS devinprod_p \
+             FROM (SELECT *, pg_catalog.row_number() OVER () AS devinprod_o FROM ({}) AS devinprod_e({list})) AS devinprod_e) AS devinprod_e \
+             WHERE devinprod_p = 1{never} ORDER BY devinprod_o)",
+            self.rows
+        ))
     }
 
     fn insert_from(&self, rows: &str) -> String {

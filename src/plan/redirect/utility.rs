@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::sources::{self, Wanted, quoted, shown};
 use super::walk::{Answer, Walk};
-use super::{Blocked, Redirect, routine};
+use super::{Blocked, Redirect, like, routine};
 use crate::catalog::{Masked, MaskedRelation};
 use crate::sql::edit::Edit;
 use crate::sql::lexer::{self, Token, TokenKind};
@@ -95,11 +95,9 @@ fn create(text: &str, mut words: Words<'_>, masked: &Masked, answer: Answer) -> 
     if !words.eat_any(&["table", "view"]) {
         return None;
     }
-    if let Some(blocked) = needs_the_table(text, words.clone(), masked) {
-        return Some(Redirect {
-            blocked: Some(blocked),
-            ..Redirect::default()
-        });
+    let found = elements(text, words.clone(), masked);
+    if found.blocked.is_some() || !found.edits.is_empty() {
+        return Some(found);
     }
     // A column list or options in parentheses may stand before AS.
     while !words.at_end() {
@@ -113,19 +111,20 @@ fn create(text: &str, mut words: Words<'_>, masked: &Masked, answer: Answer) -> 
     None
 }
 
-/// `LIKE t` and `REFERENCES t (column)` ask for rights on the table itself, which no view can stand for.
-fn needs_the_table(text: &str, mut words: Words<'_>, masked: &Masked) -> Option<Blocked> {
-    while !words.at_end() {
-        if words.is_any(&["as"]) {
-            return None;
-        }
-        if !words.is_any(&["like", "references"]) {
+/// `LIKE t` and `REFERENCES t (column)` ask for rights on the table itself. The first is written out; for the second no
+/// view can stand.
+fn elements(text: &str, mut words: Words<'_>, masked: &Masked) -> Redirect {
+    let mut edits = Vec::new();
+    let blocked = |blocked| Redirect {
+        blocked: Some(blocked),
+        ..Redirect::default()
+    };
+    while !words.at_end() && !words.is_any(&["as"]) {
+        let start = words.here();
+        let copies = words.is_any(&["like"]);
+        if !words.eat_any(&["like", "references"]) {
             words.advance();
             continue;
-        }
-        let copies = words.eat(&["like"]);
-        if !copies {
-            words.advance();
         }
         let Some(name) = words.relation() else {
             continue;
@@ -134,11 +133,11 @@ fn needs_the_table(text: &str, mut words: Words<'_>, masked: &Masked) -> Option<
             continue;
         };
         if copies {
-            return Some(Blocked {
-                what: shown(relation, None),
-                because: "LIKE needs the right to read all of the table".to_owned(),
-                instead: "list the columns, or use CREATE TABLE … AS SELECT".to_owned(),
-            });
+            match like::elements(relation, &mut words) {
+                Ok(elements) => edits.push(Edit::new(start..words.end(), elements)),
+                Err(because) => return blocked(because),
+            }
+            continue;
         }
         let list = words
             .parens()
@@ -152,7 +151,7 @@ fn needs_the_table(text: &str, mut words: Words<'_>, masked: &Masked) -> Option<
             .filter_map(|name| relation.column(&name))
             .filter(|column| !column.clear);
         if let Some(column) = hidden.next() {
-            return Some(Blocked {
+            return blocked(Blocked {
                 what: shown(relation, Some(&column.name)),
                 because: format!(
                     "a foreign key would tell which values are in a masked column ({})",
@@ -162,7 +161,10 @@ fn needs_the_table(text: &str, mut words: Words<'_>, masked: &Masked) -> Option<
             });
         }
     }
-    None
+    Redirect {
+        edits,
+        ..Redirect::default()
+    }
 }
 
 /// The query behind CREATE … AS; WITH [NO] DATA or WITH CHECK OPTION may follow it.

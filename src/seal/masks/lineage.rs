@@ -457,6 +457,7 @@ fn masked(relation: &Decided<'_>) -> MaskedRelation {
         because: column.decision.because.clone(),
         ungroupable: column.found.ungroupable,
         generated: column.found.generated,
+        ..MaskedColumn::default()
     });
     MaskedRelation {
         columns: columns.collect(),

@@ -2,8 +2,8 @@
 
 use super::expression::Until;
 use super::{
-    Alias, Assignment, Conflict, Delete, Expression, Insert, Merge, Reader, Relation, Returning,
-    Update, When,
+    Alias, Assignment, Conflict, Delete, Expression, Insert, Merge, MergeInsert, Reader, Relation,
+    Returning, Update, When,
 };
 use crate::sql::statement::Name;
 
@@ -85,6 +85,7 @@ impl Reader<'_> {
         let mut conflict = Conflict {
             span: start..start,
             arbiter: None,
+            arbiter_condition: None,
             constraint: None,
             assignments: Vec::new(),
             condition: None,
@@ -93,13 +94,11 @@ impl Reader<'_> {
             let start = self.cursor.here().start;
             let mut arbiter = Expression::default();
             self.group_of(&mut arbiter, false)?;
-            if self.cursor.eat_word("where") {
-                let condition = self.expression(Until::Clause)?;
-                arbiter.references.extend(condition.references);
-                arbiter.statements.extend(condition.statements);
-            }
             arbiter.span = start..self.end();
             conflict.arbiter = Some(arbiter);
+            if self.cursor.eat_word("where") {
+                conflict.arbiter_condition = Some(self.expression(Until::Clause)?);
+            }
         } else if self.cursor.eat_words(&["on", "constraint"]) {
             conflict.constraint = Some(self.cursor.name()?);
         }
@@ -299,7 +298,8 @@ impl Reader<'_> {
         let mut when = When {
             condition: None,
             assignments: Vec::new(),
-            values: None,
+            insert: None,
+            deletes: false,
         };
         if self.cursor.eat_word("and") {
             when.condition = Some(self.expression(Until::Clause)?);
@@ -310,24 +310,25 @@ impl Reader<'_> {
         if self.cursor.eat_words(&["update", "set"]) {
             when.assignments = self.assignments()?;
         } else if self.cursor.eat_word("insert") {
-            if self.cursor.is_symbol(b'(') {
-                self.target_list()?;
-            }
+            let columns = match self.cursor.is_symbol(b'(') {
+                true => Some(self.target_list()?),
+                false => None,
+            };
             if self.cursor.eat_word("overriding") {
                 self.cursor.eat_any_word(&["user", "system"]);
                 self.cursor.eat_word("value");
             }
+            let mut values = Vec::new();
             if !self.cursor.eat_words(&["default", "values"]) {
                 if !self.cursor.eat_word("values") {
                     return None;
                 }
-                let mut values = Expression::default();
-                let start = self.cursor.here().start;
-                self.group_of(&mut values, false)?;
-                values.span = start..self.end();
-                when.values = Some(values);
+                values = self.row()?;
             }
-        } else if !self.cursor.eat_word("delete") && !self.cursor.eat_words(&["do", "nothing"]) {
+            when.insert = Some(MergeInsert { columns, values });
+        } else if self.cursor.eat_word("delete") {
+            when.deletes = true;
+        } else if !self.cursor.eat_words(&["do", "nothing"]) {
             return None;
         }
         Some(when)

@@ -255,8 +255,10 @@ pub struct Insert {
 pub struct Conflict {
     /// All of it, from ON to DO NOTHING or the end of WHERE.
     pub span: Range<usize>,
-    /// What stands in parentheses behind ON CONFLICT, and its WHERE.
+    /// What stands in parentheses behind ON CONFLICT.
     pub arbiter: Option<Expression>,
+    /// The WHERE behind it.
+    pub arbiter_condition: Option<Expression>,
     /// ON CONSTRAINT name.
     pub constraint: Option<Name>,
     /// DO UPDATE SET.
@@ -336,8 +338,19 @@ pub struct When {
     pub condition: Option<Expression>,
     /// UPDATE SET.
     pub assignments: Vec<Assignment>,
-    /// INSERT … VALUES (…).
-    pub values: Option<Expression>,
+    /// INSERT.
+    pub insert: Option<MergeInsert>,
+    /// DELETE.
+    pub deletes: bool,
+}
+
+/// `INSERT [(column, …)] VALUES (value, …)` of MERGE.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MergeInsert {
+    /// The column list; None if there is none.
+    pub columns: Option<Vec<Name>>,
+    /// The values; none for DEFAULT VALUES.
+    pub values: Vec<Expression>,
 }
 
 /// RETURNING.

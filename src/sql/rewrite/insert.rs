@@ -16,15 +16,25 @@ pub struct NowDefault {
     pub expression: String,
 }
 
-/// Edits that give each INSERT of the statement the defaults that `defaults` knows for its table: a column that the list
-/// leaves out is appended to the list and to every row, an explicit `DEFAULT` is replaced, and `DEFAULT VALUES`
-/// becomes a list and a row. An INSERT … SELECT gets the value at the end of its select list, in each arm of a UNION.
+/// A table with such columns.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct NowDefaults {
+    /// All columns of the table, in its order.
+    pub columns: Vec<String>,
+    /// Those whose default is the time.
+    pub defaults: Vec<NowDefault>,
+}
+
+/// Edits that give each INSERT of the statement the defaults that `defaults` knows for its table: a column that is left out is
+/// appended to the list and to every row, an explicit `DEFAULT` is replaced, and `DEFAULT VALUES` becomes a list and a
+/// row. An INSERT … SELECT gets the value at the end of its select list, in each arm of a UNION. Where there is no list, the
+/// table's first columns make one.
 ///
-/// Left alone: an INSERT without a column list, one with OVERRIDING, a query with an arm that is no SELECT, and rows that do not
-/// fit their list.
+/// Left alone: an INSERT with OVERRIDING, a query with an arm that is no SELECT, rows that do not fit their list, and `*` where
+/// there is no list.
 pub fn insert_default_edits(
     text: &str,
-    defaults: &dyn Fn(&RelationName) -> Vec<NowDefault>,
+    defaults: &dyn Fn(&RelationName) -> NowDefaults,
 ) -> Vec<Edit> {
     let tokens = lexer::significant(text);
     let mut edits = Vec::new();
@@ -37,9 +47,7 @@ pub fn insert_default_edits(
         // Whether it was understood or not, the search goes on behind what was read: a query's WITH may hold the next INSERT.
         if let Some(insert) = insert(&mut cursor) {
             let defaults = defaults(&insert.table);
-            if !defaults.is_empty() {
-                edits.extend(insert.edits(&defaults));
-            }
+            edits.extend(insert.edits(&defaults).unwrap_or_default());
         }
     }
     edits
@@ -54,18 +62,24 @@ struct Insert {
 enum Source {
     /// DEFAULT VALUES: the place of both words.
     Defaults(Range<usize>),
-    /// A column list, the place of its closing parenthesis, and the rows.
-    Rows {
-        columns: Vec<Name>,
-        list_end: usize,
-        rows: Vec<Row>,
-    },
-    /// A column list, the place of its closing parenthesis, and where the select list of each arm of the query ends.
-    Query {
-        columns: Vec<Name>,
-        list_end: usize,
-        ends: Vec<usize>,
-    },
+    /// VALUES.
+    Rows { list: List, rows: Vec<Row> },
+    /// The arms of a query.
+    Query { list: List, arms: Vec<Arm> },
+}
+
+/// The columns to insert into.
+enum List {
+    /// The columns, and the place of the closing parenthesis.
+    Written(Vec<Name>, usize),
+    /// There is none: where it would stand.
+    Missing(usize),
+}
+
+/// A SELECT: where its list ends, and how many columns it has, unless a `*` hides that.
+struct Arm {
+    end: usize,
+    width: Option<usize>,
 }
 
 /// A row of VALUES: its values' places, and whether each is the word DEFAULT; the place of its closing parenthesis.
@@ -75,63 +89,90 @@ struct Row {
 }
 
 impl Insert {
-    fn edits(&self, defaults: &[NowDefault]) -> Vec<Edit> {
+    fn edits(&self, table: &NowDefaults) -> Option<Vec<Edit>> {
         let mut edits = Vec::new();
-        match &self.source {
+        if table.defaults.is_empty() {
+            return None;
+        }
+        let (list, width) = match &self.source {
             Source::Defaults(range) => {
-                let columns: Vec<String> = defaults
+                let columns: Vec<String> = table
+                    .defaults
                     .iter()
                     .map(|default| quoted(&default.column))
                     .collect();
-                let values: Vec<&str> = defaults
+                let values: Vec<&str> = table
+                    .defaults
                     .iter()
                     .map(|default| default.expression.as_str())
                     .collect();
                 let list = format!("({}) VALUES ({})", columns.join(", "), values.join(", "));
-                edits.push(Edit::new(range.clone(), list));
+                return Some(vec![Edit::new(range.clone(), list)]);
             }
-            Source::Query {
-                columns,
-                list_end,
-                ends,
-            } => {
-                let is_left_out = |default: &&NowDefault| {
-                    columns.iter().all(|column| column.value != default.column)
-                };
-                for default in defaults.iter().filter(is_left_out) {
-                    let column = format!(", {}", quoted(&default.column));
-                    edits.push(Edit::new(*list_end..*list_end, column));
-                    let value = format!(", {}", default.expression);
-                    edits.extend(ends.iter().map(|end| Edit::new(*end..*end, value.clone())));
-                }
+            Source::Rows { list, rows } => (list, rows.first().map(|row| row.values.len())),
+            Source::Query { list, arms } => (list, arms.first()?.width),
+        };
+        let columns: Vec<&str> = match list {
+            List::Written(columns, _) => {
+                columns.iter().map(|column| column.value.as_str()).collect()
             }
-            Source::Rows {
-                columns,
-                list_end,
-                rows,
-            } => {
-                for default in defaults {
-                    let written = columns
-                        .iter()
-                        .position(|column| column.value == default.column);
-                    match written {
-                        Some(at) => {
-                            edits.extend(rows.iter().filter_map(|row| replaced(row, at, default)))
-                        }
-                        None => {
-                            let column = format!(", {}", quoted(&default.column));
-                            edits.push(Edit::new(*list_end..*list_end, column));
-                            let value = format!(", {}", default.expression);
-                            edits.extend(
-                                rows.iter()
-                                    .map(|row| Edit::new(row.end..row.end, value.clone())),
-                            );
-                        }
-                    }
+            List::Missing(_) => table
+                .columns
+                .iter()
+                .take(width?)
+                .map(String::as_str)
+                .collect(),
+        };
+        if let Source::Rows { rows, .. } = &self.source {
+            if rows.iter().any(|row| row.values.len() != columns.len()) {
+                return None;
+            }
+            for default in &table.defaults {
+                if let Some(at) = columns.iter().position(|column| *column == default.column) {
+                    edits.extend(rows.iter().filter_map(|row| replaced(row, at, default)));
                 }
             }
         }
-        edits
+        let left_out: Vec<&NowDefault> = table
+            .defaults
+            .iter()
+            .filter(|default| !columns.contains(&default.column.as_str()))
+            .collect();
+        if left_out.is_empty() {
+            return Some(edits);
+        }
+        let names: Vec<String> = left_out
+            .iter()
+            .map(|default| quoted(&default.column))
+            .collect();
+        edits.push(match list {
+            List::Written(_, end) => Edit::new(*end..*end, format!(", {}", names.join(", "))),
+            List::Missing(at) => {
+                let all = columns.iter().map(|column| quoted(column)).chain(names);
+                let all: Vec<String> = all.collect();
+                Edit::new(*at..*at, format!("({}) ", all.join(", ")))
+            }
+        });
+        let ends: Vec<usize> = match &self.source {
+            Source::Rows { rows, .. } => rows.iter().map(|row| row.end).collect(),
+            Source::Query { arms, .. } => {
+                let is_missing = matches!(list, List::Missing(_));
+                if is_missing && arms.iter().any(|arm| arm.width != width) {
+                    return None;
+                }
+                arms.iter().map(|arm| arm.end).collect()
+            }
+            Source::Defaults(_) => Vec::new(),
+        };
+        let values: String = left_out
+            .iter()
+            .map(|default| format!(", {}", default.expression))
+            .collect();
+        edits.extend(
+            ends.into_iter()
+                .map(|end| Edit::new(end..end, values.clone())),
+        );
+        Some(edits)
     }
 }
 
@@ -160,17 +201,22 @@ fn insert(cursor: &mut Cursor<'_>) -> Option<Insert> {
             source: Source::Defaults(range),
         });
     }
-    let (columns, list_end) = columns(cursor)?;
+    let at = cursor.here().start;
+    let is_query = cursor.is_any_word(&["values", "select", "with"]);
+    let list = match columns(&mut cursor.clone()) {
+        Some((columns, end)) if !is_query => {
+            cursor.parens()?;
+            List::Written(columns, end)
+        }
+        // `(SELECT …)`.
+        _ => List::Missing(at),
+    };
     if !cursor.eat_word("values") {
         // Read ahead only: what it holds is searched for the next INSERT.
-        let ends = query(&mut cursor.clone(), 0)?;
+        let arms = query(&mut cursor.clone(), 0)?;
         return Some(Insert {
             table,
-            source: Source::Query {
-                columns,
-                list_end,
-                ends,
-            },
+            source: Source::Query { list, arms },
         });
     }
     let mut rows = vec![row(cursor)?];
@@ -182,22 +228,17 @@ fn insert(cursor: &mut Cursor<'_>) -> Option<Insert> {
         || cursor.is_any_word(&["on", "returning"])
         || cursor.is_symbol(b')')
         || cursor.is_symbol(b';');
-    let fits = rows.iter().all(|row| row.values.len() == columns.len());
-    (ends && fits).then_some(Insert {
+    ends.then_some(Insert {
         table,
-        source: Source::Rows {
-            columns,
-            list_end,
-            rows,
-        },
+        source: Source::Rows { list, rows },
     })
 }
 
 /// How deep parentheses around a query may be before it is left alone.
 const DEPTH: usize = 16;
 
-/// Where the select lists of a query's arms end: `[WITH …] arm [UNION arm …]`, up to its end or a `)` that closes what is around it.
-fn query(cursor: &mut Cursor<'_>, depth: usize) -> Option<Vec<usize>> {
+/// A query's arms: `[WITH …] arm [UNION arm …]`, up to its end or a `)` that closes what is around it.
+fn query(cursor: &mut Cursor<'_>, depth: usize) -> Option<Vec<Arm>> {
     if depth > DEPTH {
         return None;
     }
@@ -217,26 +258,26 @@ fn query(cursor: &mut Cursor<'_>, depth: usize) -> Option<Vec<usize>> {
             }
         }
     }
-    let mut ends = Vec::new();
+    let mut arms = Vec::new();
     loop {
         if cursor.eat_symbol(b'(') {
-            ends.extend(query(cursor, depth + 1)?);
+            arms.extend(query(cursor, depth + 1)?);
             if !cursor.eat_symbol(b')') {
                 return None;
             }
         } else if cursor.eat_word("select") {
-            ends.push(select_list(cursor)?);
+            arms.push(select_list(cursor)?);
         } else {
             return None;
         }
         if !next_arm(cursor)? {
-            return Some(ends);
+            return Some(arms);
         }
     }
 }
 
-/// Where the select list ends that begins here.
-fn select_list(cursor: &mut Cursor<'_>) -> Option<usize> {
+/// The select list that begins here.
+fn select_list(cursor: &mut Cursor<'_>) -> Option<Arm> {
     const BEHIND: [&str; 17] = [
         "from",
         "where",
@@ -257,13 +298,25 @@ fn select_list(cursor: &mut Cursor<'_>) -> Option<usize> {
         "values",
     ];
     let mut end = None;
+    let mut width = Some(1);
+    let mut begins_item = true;
     let mut previous = Before::default();
+    cursor.eat_word("all");
     while let Some(token) = cursor.peek() {
         let closes = matches!(token.kind, TokenKind::Symbol(b')' | b';'));
         let is_on = cursor.is_word("on") && previous.is_distinct;
         if closes || (cursor.is_any_word(&BEHIND) && !previous.takes_any_word && !is_on) {
             break;
         }
+        // `*`, `t.*`; a comma between two columns. What stands in parentheses is passed over.
+        let is_star = token.text(cursor.text()) == "*";
+        if is_star && (begins_item || previous.is_dot) {
+            width = None;
+        }
+        let is_comma = cursor.is_symbol(b',');
+        begins_item = is_comma
+            || (begins_item && (cursor.is_any_word(&["distinct", "on"]) || previous.is_on));
+        width = width.map(|width: usize| width + usize::from(is_comma));
         previous = previous.then(cursor);
         end = Some(token.end);
         if cursor.is_symbol(b'(') {
@@ -272,7 +325,7 @@ fn select_list(cursor: &mut Cursor<'_>) -> Option<usize> {
             cursor.advance();
         }
     }
-    end
+    Some(Arm { end: end?, width })
 }
 
 /// Moves behind what follows a select list, and behind UNION and its like; false at the end of the query.
@@ -304,6 +357,8 @@ struct Before {
     takes_any_word: bool,
     is_compared: bool,
     is_distinct: bool,
+    is_dot: bool,
+    is_on: bool,
 }
 
 impl Before {
@@ -315,6 +370,8 @@ impl Before {
                 || (is_distinct && self.is_compared),
             is_compared: cursor.is_word("is") || (cursor.is_word("not") && self.is_compared),
             is_distinct: is_distinct && !self.is_compared,
+            is_dot: cursor.is_symbol(b'.'),
+            is_on: cursor.is_word("on"),
         }
     }
 }
@@ -390,8 +447,11 @@ mod tests {
                 expression: expression.to_owned(),
             };
             match table.name.as_str() {
-                "t" | "T x" => vec![column("made", "NOW"), column("Se\"en", "DAY")],
-                _ => Vec::new(),
+                "t" | "T x" => NowDefaults {
+                    columns: ["a", "made", "b", "Se\"en", "c"].map(str::to_owned).into(),
+                    defaults: vec![column("made", "NOW"), column("Se\"en", "DAY")],
+                },
+                _ => NowDefaults::default(),
             }
         });
         edits.extend(found).unwrap();
@@ -448,6 +508,35 @@ mod tests {
                  select a, NOW, DAY from o) select 1 from n",
             ),
             (
+                "insert into t values (1)",
+                "insert into t (\"a\", \"made\", \"Se\"\"en\") values (1, NOW, DAY)",
+            ),
+            (
+                "insert into t as x values (1, default, 3), (2, 4, f(5, 6)) returning *",
+                "insert into t as x (\"a\", \"made\", \"b\", \"Se\"\"en\") values (1, NOW, 3, DAY), (2, 4, f(5, 6), DAY) returning *",
+            ),
+            (
+                "insert into t values (1, default, 3, default, 5)",
+                "insert into t values (1, NOW, 3, DAY, 5)",
+            ),
+            (
+                "insert into t select distinct on (a, b) a * 2, (b).*, u from u union select 1, 2, 3",
+                "insert into t select distinct on (a, b) a * 2, (b).*, u from u union select 1, 2, 3",
+            ),
+            (
+                "insert into t select distinct on (a, b) a * 2, f(b, c), u from u union all (select 1, 2, 3)",
+                "insert into t (\"a\", \"made\", \"b\", \"Se\"\"en\") select distinct on (a, b) a * 2, f(b, c), u, DAY from u \
+                 union all (select 1, 2, 3, DAY)",
+            ),
+            (
+                "insert into t (select 1)",
+                "insert into t (\"a\", \"made\", \"Se\"\"en\") (select 1, NOW, DAY)",
+            ),
+            (
+                "insert into t with w as (select 1) select 1 from w",
+                "insert into t (\"a\", \"made\", \"Se\"\"en\") with w as (select 1) select 1, NOW, DAY from w",
+            ),
+            (
                 "prepare p as insert into t (a) values ($1)",
                 "prepare p as insert into t (a, \"made\", \"Se\"\"en\") values ($1, NOW, DAY)",
             ),
@@ -461,8 +550,17 @@ mod tests {
     fn other_inserts_stay() {
         for text in [
             "insert into u (a) values (1)",
-            "insert into t values (1)",
-            "insert into t select 1",
+            "insert into t values (1, 2, 3, 4)",
+            "insert into t values (1), (2, 3)",
+            "insert into t select * from u",
+            "insert into t select distinct * from u",
+            "insert into t select distinct on (a) u.* from u",
+            "insert into t select all *, 1 from u",
+            "insert into t select distinct on (a, b) * from u",
+            "insert into t select 1 union select 2, 3",
+            "insert into t select 1, 2, 3, 4",
+            "insert into t table u",
+            "insert into t overriding user value values (1)",
             "insert into t (a) select from u",
             "insert into t (a) select",
             "insert into t (a) select 1 union values (2)",

@@ -47,6 +47,21 @@ INSERT INTO "Odd Table" VALUES (1, 'a@example.org', 10), (2, 'b@example.org', 20
 CREATE TABLE vault (id int PRIMARY KEY, pin text);
 INSERT INTO vault VALUES (1, '0000');
 
+-- Defaults of every kind, several unique indexes.
+CREATE TABLE members (
+    id bigserial PRIMARY KEY, number int GENERATED ALWAYS AS IDENTITY UNIQUE, mail text, nick varchar(8), team int NOT NULL DEFAULT 1,
+    score numeric(6,2) DEFAULT 1.5, seen timestamptz DEFAULT '2024-05-05 00:00:00+00', gone date, lower_mail text GENERATED ALWAYS AS (lower(mail)) STORED,
+    CONSTRAINT members_nick UNIQUE (team, nick), CONSTRAINT members_score CHECK (score < 100));
+CREATE UNIQUE INDEX members_mail ON members (lower(mail)) WHERE gone IS NULL;
+INSERT INTO members (mail, nick, team, seen, gone)
+    SELECT 'M' || n || '@example.org', 'n' || n, 1 + n % 2, '2024-01-01', CASE WHEN n > 4 THEN date '2024-02-02' END
+    FROM generate_series(1, 6) n;
+-- A trigger that changes what is written.
+CREATE TABLE tidied (id int PRIMARY KEY, mail text);
+CREATE FUNCTION tidy() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.mail := lower(NEW.mail); RETURN NEW; END $$;
+CREATE TRIGGER tidy BEFORE INSERT OR UPDATE ON tidied FOR EACH ROW EXECUTE FUNCTION tidy();
+INSERT INTO tidied VALUES (1, 'A');
+
 CREATE TABLE devinprod.remembered (n bigint GENERATED ALWAYS AS IDENTITY, token text, relation oid, version tid);
 CREATE FUNCTION devinprod.remember(token text, relation oid, version tid) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
 AS $$ BEGIN INSERT INTO devinprod.remembered (token, relation, version)
@@ -68,6 +83,8 @@ INSERT INTO devinprod.treatment
     UNION ALL SELECT 'visits', 'line', 'mask'
     UNION ALL SELECT 'codes', 'code', 'mask'
     UNION ALL SELECT '"Odd Table"', 'E-Mail', 'mask'
+    UNION ALL SELECT 'members', unnest(ARRAY['mail', 'nick', 'score', 'seen']), 'mask'
+    UNION ALL SELECT 'tidied', 'mail', 'mask'
     UNION ALL SELECT 'vault', unnest(ARRAY['id', 'pin']), 'deny';
 
 DO $$
@@ -95,7 +112,33 @@ BEGIN
                        concat_ws(', ', readable, 'ctid, tableoid, xmin'), r.nspname, r.relname);
     END LOOP;
 END $$;
+-- The manifest, as the proxy reads it.
+CREATE TABLE devinprod.policy (version text);
+CREATE TABLE devinprod.masked_relation (relation oid, schema name, name name, view text, view_oid oid, rows text, rows_oid oid,
+    key name[]);
+CREATE TABLE devinprod.masked_column (relation oid, number int2, name name, view_number int2, clear boolean, treatment text,
+    because text, ungroupable boolean);
+INSERT INTO devinprod.masked_column
+    SELECT a.attrelid, a.attnum, a.attname,
+           CASE WHEN t.treatment IS DISTINCT FROM 'deny' THEN count(*) FILTER (WHERE t.treatment IS DISTINCT FROM 'deny')
+               OVER (PARTITION BY a.attrelid ORDER BY a.attnum) END,
+           t.treatment IS NULL, coalesce(t.treatment, 'clear'), 'policy.toml:7',
+           a.atttypid IN ('json'::regtype, 'point'::regtype, 'xml'::regtype)
+    FROM pg_attribute a LEFT JOIN devinprod.treatment t ON t.relation = a.attrelid AND t.name = a.attname
+    WHERE a.attrelid IN (SELECT relation FROM devinprod.treatment) AND a.attnum > 0 AND NOT a.attisdropped;
+INSERT INTO devinprod.masked_relation
+    SELECT c.oid, n.nspname, c.relname, v.view, to_regclass(v.view), v.rows, to_regclass(v.rows),
+           ARRAY(SELECT a.attname FROM pg_index i JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = ANY (i.indkey)
+                 WHERE i.indrelid = c.oid AND i.indisprimary
+                     AND NOT EXISTS (SELECT FROM pg_inherits h WHERE h.inhparent = c.oid AND c.relkind = 'r')
+                 ORDER BY a.attnum)
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        CROSS JOIN LATERAL (SELECT format('devinprod_masked.%I', n.nspname || '.' || c.relname),
+                                   format('devinprod_rows.%I', n.nspname || '.' || c.relname)) AS v (view, rows)
+    WHERE c.oid IN (SELECT relation FROM devinprod.treatment);
+
 GRANT USAGE, CREATE ON SCHEMA public TO app_dev;
+GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO app_dev;
 GRANT USAGE ON SCHEMA app, devinprod, devinprod_masked, devinprod_rows TO app_dev;
 GRANT SELECT, UPDATE ON ALL TABLES IN SCHEMA devinprod_masked, devinprod_rows TO app_dev;
-GRANT SELECT, INSERT, UPDATE, DELETE ON orders, app.users TO app_dev;
+GRANT SELECT, INSERT, UPDATE, DELETE, REFERENCES ON orders, app.users TO app_dev;

@@ -111,3 +111,31 @@ EXECUTE p(900, 'u1@example.org', 'C', '2000-01-01', 1, '2001-01-01');
 EXECUTE p(901, 'n1@example.org', 'C', '2000-01-01', 1, '2001-01-01')
 --- explain a conflict on a masked column that returns
 EXPLAIN (COSTS OFF) INSERT INTO users (id, email, full_name) VALUES (901, 'u2@example.org', 'D') ON CONFLICT (email) DO UPDATE SET city = 'found' RETURNING *
+--- like
+CREATE TABLE copy (LIKE users);
+SELECT attname, format_type(atttypid, atttypmod), attnotnull, attidentity, attgenerated, pg_get_expr(adbin, adrelid) FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum WHERE attrelid = 'copy'::regclass AND attnum > 0 ORDER BY attnum;
+SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = 'copy'::regclass AND contype <> 'n' ORDER BY 1
+--- like, including all
+CREATE TABLE copy (LIKE public.users INCLUDING ALL, extra int REFERENCES orders);
+SELECT attname, format_type(atttypid, atttypmod), attnotnull, attidentity, attgenerated, pg_get_expr(adbin, adrelid) FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum WHERE attrelid = 'copy'::regclass AND attnum > 0 ORDER BY attnum;
+SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = 'copy'::regclass AND contype <> 'n' ORDER BY 1
+--- like, temporary, some options
+CREATE TEMP TABLE copy (a int, LIKE members INCLUDING ALL EXCLUDING INDEXES EXCLUDING IDENTITY);
+SELECT attname, format_type(atttypid, atttypmod), attnotnull, attidentity, attgenerated, pg_get_expr(adbin, adrelid) FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum WHERE attrelid = 'copy'::regclass AND attnum > 0 ORDER BY attnum;
+SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = 'copy'::regclass AND contype <> 'n' ORDER BY 1
+--- like, defaults and identity
+CREATE TABLE copy (LIKE members INCLUDING DEFAULTS INCLUDING IDENTITY INCLUDING GENERATED INCLUDING CONSTRAINTS);
+SELECT attname, format_type(atttypid, atttypmod), attnotnull, attidentity, attgenerated, pg_get_expr(adbin, adrelid) FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum WHERE attrelid = 'copy'::regclass AND attnum > 0 ORDER BY attnum;
+SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = 'copy'::regclass AND contype <> 'n' ORDER BY 1
+--- like, odd names
+CREATE TABLE copy (LIKE "Odd Table" INCLUDING INDEXES);
+SELECT attname, format_type(atttypid, atttypmod), attnotnull, attidentity, attgenerated, pg_get_expr(adbin, adrelid) FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum WHERE attrelid = 'copy'::regclass AND attnum > 0 ORDER BY attnum;
+SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = 'copy'::regclass AND contype <> 'n' ORDER BY 1
+--- like, denied columns
+CREATE TABLE copy (LIKE profiles INCLUDING ALL);
+SELECT attname, format_type(atttypid, atttypmod), attnotnull, attidentity, attgenerated, pg_get_expr(adbin, adrelid) FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum WHERE attrelid = 'copy'::regclass AND attnum > 0 ORDER BY attnum;
+SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = 'copy'::regclass AND contype <> 'n' ORDER BY 1
+--- like, partitions
+CREATE TABLE copy (LIKE events INCLUDING ALL);
+SELECT attname, format_type(atttypid, atttypmod), attnotnull, attidentity, attgenerated, pg_get_expr(adbin, adrelid) FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum WHERE attrelid = 'copy'::regclass AND attnum > 0 ORDER BY attnum;
+SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = 'copy'::regclass AND contype <> 'n' ORDER BY 1
