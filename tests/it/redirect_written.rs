@@ -330,3 +330,63 @@ async fn returning_that_cannot_be_told_is_refused_with_the_reason() {
         );
     }
 }
+
+/// `*` leaves out what is denied: where columns count by their place, values would slip into others.
+#[tokio::test]
+async fn a_star_is_never_taken_by_place_where_a_column_is_missing() {
+    let world = World::new().await;
+    let into = "INSERT INTO orders (id, email, status, total, user_id)";
+    for (text, stays) in [
+        (
+            format!("{into} SELECT * FROM (SELECT * FROM profiles) x"),
+            true,
+        ),
+        (
+            format!("WITH x AS (SELECT * FROM profiles) {into} SELECT * FROM x"),
+            true,
+        ),
+        (
+            format!("WITH x AS (SELECT * FROM profiles) {into} TABLE x"),
+            true,
+        ),
+        (
+            format!("WITH x AS (DELETE FROM profiles RETURNING *) {into} SELECT * FROM x"),
+            true,
+        ),
+        (
+            format!(
+                "WITH x AS (UPDATE profiles SET level = 1 RETURNING profiles.*) {into} SELECT x.* FROM x"
+            ),
+            true,
+        ),
+        (
+            format!(
+                "WITH x AS (INSERT INTO profiles (user_id) VALUES (90) RETURNING *) {into} SELECT * FROM x"
+            ),
+            true,
+        ),
+        (
+            "WITH x AS (SELECT * FROM profiles) INSERT INTO orders (id) SELECT user_id FROM x"
+                .to_owned(),
+            false,
+        ),
+        (
+            "WITH x AS (DELETE FROM profiles RETURNING *) SELECT * FROM x".to_owned(),
+            false,
+        ),
+        (
+            "INSERT INTO orders (id) SELECT 1 WHERE EXISTS (SELECT * FROM profiles)".to_owned(),
+            false,
+        ),
+    ] {
+        let (redirected, _) = world.run(&[&text], true).await;
+        let error = redirected[0].error.as_deref().unwrap_or_default();
+        assert_eq!(error.starts_with("42501"), stays, "{text}: {redirected:?}");
+        let blocked = world.redirect(&text).blocked;
+        assert_eq!(
+            blocked.map(|blocked| blocked.what),
+            stays.then(|| "public.profiles.secret".to_owned()),
+            "{text}"
+        );
+    }
+}

@@ -4,7 +4,7 @@ use super::Returning;
 use super::TOKEN;
 use super::scope::{Bound, Mention, Role, Scope, What};
 use super::sources::{self, Identity, Wanted, identity, joined_name, quoted, shown};
-use super::walk::{Answer, Walk};
+use super::walk::{Answer, Walk, denied};
 use super::written::Wrote;
 use crate::catalog::{MaskedColumn, MaskedRelation};
 use crate::sql::lexer::{self, TokenKind};
@@ -142,7 +142,9 @@ impl<'a> Walk<'a> {
         self.bind_beside(&delete.using);
         let join = (!delete.using.is_empty()).then_some(delete.using_end);
         self.target_condition(&target, delete.condition.as_ref(), join);
-        if let Some(returning) = &delete.returning {
+        if let Some(returning) = &delete.returning
+            && !self.keeps_returned(target.relation, returning)
+        {
             for item in &returning.items {
                 self.deleted_item(&target, item);
             }
@@ -266,6 +268,22 @@ impl<'a> Walk<'a> {
         self.use_view(identity.oid, relation);
     }
 
+    /// `*` in RETURNING whose columns count by their place stays, and is refused, where it would show fewer of them.
+    fn keeps_returned(
+        &mut self,
+        relation: Option<&'a MaskedRelation>,
+        returning: &outline::Returning,
+    ) -> bool {
+        let is_star = |item: &Item| item.is_star || item.own_star().is_some();
+        let column = relation
+            .and_then(denied)
+            .filter(|_| self.returned_by_place && returning.items.iter().any(is_star));
+        if let (Some(relation), Some(column)) = (relation, column) {
+            self.block_column(relation, column);
+        }
+        column.is_some()
+    }
+
     /// RETURNING of INSERT and UPDATE: what the row has become.
     pub(super) fn returning(
         &mut self,
@@ -274,6 +292,9 @@ impl<'a> Walk<'a> {
         beside: &'a [FromItem],
         wrote: Wrote<'a>,
     ) {
+        if self.keeps_returned(target.relation, returning) {
+            return;
+        }
         let hidden = self.hidden(|walk| {
             for item in &returning.items {
                 walk.expression(&item.expression);
@@ -431,7 +452,7 @@ impl<'a> Walk<'a> {
                     .for_each(|item| walk.expression(&item.expression))
             });
             let has_star = returning.items.iter().any(|item| item.is_star);
-            if !hidden.is_empty() || has_star {
+            if (!hidden.is_empty() || has_star) && !self.keeps_returned(Some(relation), returning) {
                 self.returning_within(&target, relation, returning, &hidden, Wrote::Merge(merge));
             }
         }

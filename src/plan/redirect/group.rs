@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use super::scope::{Bound, Mention, Role, Scope, What, resolve};
+use super::scope::{Bound, Mention, Role, Scope, What, columns_of, resolve};
 use super::sources::quoted;
-use super::walk::{Walk, columns_of};
+use super::walk::Walk;
 use crate::catalog::{MaskedColumn, MaskedRelation};
 use crate::sql::outline::{Expression, Group, Item, Reference};
 

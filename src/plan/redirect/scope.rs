@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::sources::is_system;
+use super::sources::{is_system, quoted};
 use crate::catalog::{MaskedColumn, MaskedRelation};
 use crate::sql::outline::{Reference, Relation};
 
@@ -254,4 +254,39 @@ fn find(scopes: &[Scope<'_>], is_it: impl Fn(&Bound<'_>) -> bool) -> Option<(usi
         let item = scope.items.iter().position(&is_it)?;
         Some((at, item))
     })
+}
+
+/// What `*` means where system columns are among those of a subquery.
+pub(super) fn star_list(scope: &Scope<'_>) -> Option<String> {
+    if scope.merges {
+        return None;
+    }
+    let lists: Option<Vec<String>> = scope
+        .items
+        .iter()
+        .map(|bound| match bound.uses_system() {
+            true => columns_of(bound),
+            false => Some(format!("{}.*", quoted(bound.name.as_deref()?))),
+        })
+        .collect();
+    Some(lists?.join(", "))
+}
+
+/// The whole row without its system columns, under the same name.
+pub(super) fn row_of(bound: &Bound<'_>) -> Option<String> {
+    let name = quoted(bound.name.as_deref()?);
+    Some(format!(
+        "(SELECT {name} FROM (SELECT {}) AS {name})",
+        columns_of(bound)?
+    ))
+}
+
+/// `alias.a, alias.b, …`.
+pub(super) fn columns_of(bound: &Bound<'_>) -> Option<String> {
+    let name = quoted(bound.name.as_deref()?);
+    let columns = bound.columns().into_iter();
+    let columns: Vec<String> = columns
+        .map(|(column, _)| format!("{name}.{}", quoted(&column)))
+        .collect();
+    Some(columns.join(", "))
 }

@@ -300,12 +300,13 @@ impl Parts {
         let never = never
             .as_ref()
             .map_or_else(String::new, |never| format!(" OR {never}"));
-        self.insert_from(&format!(
-            "(SELECT {list} FROM (SELECT *, pg_catalog.row_number() OVER (PARTITION BY {key} ORDER BY devinprod_o) AS devinprod_p \
+        let insert = self.insert_from(&format!(
+            "(SELECT {list}, devinprod_o FROM (SELECT *, pg_catalog.row_number() OVER (PARTITION BY {key} ORDER BY devinprod_o) AS devinprod_p \
              FROM (SELECT *, pg_catalog.row_number() OVER () AS devinprod_o FROM ({}) AS devinprod_e({list})) AS devinprod_e) AS devinprod_e \
-             WHERE devinprod_p = 1{never} ORDER BY devinprod_o)",
+             WHERE devinprod_p = 1{never})",
             self.rows
-        ))
+        ));
+        format!("{insert} ORDER BY devinprod_e.devinprod_o")
     }
 
     fn insert_from(&self, rows: &str) -> String {

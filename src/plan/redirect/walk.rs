@@ -4,7 +4,9 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use super::scope::{Bound, Hit, Mention, Role, Scope, What, resolve};
+use super::scope::{
+    Bound, Hit, Mention, Role, Scope, What, columns_of, resolve, row_of, star_list,
+};
 use super::sources::{self, Wanted, quoted, shown};
 use super::{Blocked, Returning};
 use crate::catalog::{Masked, MaskedColumn, MaskedRelation};
@@ -40,6 +42,10 @@ pub(super) struct Walk<'a> {
     depth: usize,
     /// The columns of the next query count by their place: those of an INSERT, or of one operand of several.
     pub(super) by_place: bool,
+    /// So do those of what stands in this FROM, because `*` takes them.
+    taken_by_place: bool,
+    /// So do those of RETURNING.
+    pub(super) returned_by_place: bool,
 }
 
 impl<'a> Walk<'a> {
@@ -57,6 +63,8 @@ impl<'a> Walk<'a> {
             tables: Vec::new(),
             depth: 0,
             by_place: false,
+            taken_by_place: false,
+            returned_by_place: false,
         }
     }
 
@@ -125,12 +133,15 @@ impl<'a> Walk<'a> {
                     .map(|table| table.name.value.as_str()),
             );
         }
+        let places = takes_places(&statement.body, by_place);
         for table in &statement.tables {
+            self.by_place = places;
             self.statement(&table.statement);
             if !statement.recursive {
                 self.tables.push(&table.name.value);
             }
         }
+        let around = std::mem::replace(&mut self.returned_by_place, by_place);
         match &statement.body {
             Body::Query(query) => self.query(query, by_place),
             Body::Insert(insert) => self.insert_into(insert, !statement.tables.is_empty()),
@@ -138,6 +149,7 @@ impl<'a> Walk<'a> {
             Body::Delete(delete) => self.delete(delete),
             Body::Merge(merge) => self.merge(merge),
         }
+        self.returned_by_place = around;
         self.tables.truncate(known);
         self.depth -= 1;
     }
@@ -241,9 +253,11 @@ impl<'a> Walk<'a> {
 
     fn select(&mut self, select: &'a Select, tail: &'a [Expression], by_place: bool) {
         self.scopes.push(Scope::default());
+        let around = std::mem::replace(&mut self.taken_by_place, by_place && select.has_star());
         for item in &select.from {
             self.bind(item);
         }
+        self.taken_by_place = around;
         self.optional(select.condition.as_ref());
         self.set_grouped(true);
         for item in &select.items {
@@ -368,6 +382,7 @@ impl<'a> Walk<'a> {
                 alias,
             } => {
                 let hidden = if *lateral { None } else { self.scopes.pop() };
+                self.by_place = self.taken_by_place;
                 self.statement(statement);
                 self.scopes.extend(hidden);
                 let name = alias.as_ref().map(|alias| alias.name.value.clone());
@@ -552,45 +567,30 @@ impl<'a> Walk<'a> {
     }
 }
 
+/// Does the statement take its tables' columns by their place?
+fn takes_places(body: &Body, by_place: bool) -> bool {
+    let takes = |query: &Query| {
+        query.operands.iter().any(|operand| match operand {
+            Operand::Select(select) => select.has_star(),
+            Operand::Values(_) => false,
+            Operand::Table(..) => true,
+            Operand::Parens(inner) => takes_places(&inner.body, true),
+        })
+    };
+    match body {
+        Body::Query(query) => by_place && takes(query),
+        Body::Insert(insert) => {
+            let source = insert.source.as_ref();
+            source.is_some_and(|source| takes_places(&source.body, true))
+        }
+        _ => false,
+    }
+}
+
 /// A column of it that cannot be seen.
-fn denied(relation: &MaskedRelation) -> Option<&MaskedColumn> {
+pub(super) fn denied(relation: &MaskedRelation) -> Option<&MaskedColumn> {
     relation
         .columns
         .iter()
         .find(|column| column.view_number.is_none())
-}
-
-/// What `*` means where system columns are among those of a subquery.
-fn star_list(scope: &Scope<'_>) -> Option<String> {
-    if scope.merges {
-        return None;
-    }
-    let lists: Option<Vec<String>> = scope
-        .items
-        .iter()
-        .map(|bound| match bound.uses_system() {
-            true => columns_of(bound),
-            false => Some(format!("{}.*", quoted(bound.name.as_deref()?))),
-        })
-        .collect();
-    Some(lists?.join(", "))
-}
-
-/// The whole row without its system columns, under the same name.
-pub(super) fn row_of(bound: &Bound<'_>) -> Option<String> {
-    let name = quoted(bound.name.as_deref()?);
-    Some(format!(
-        "(SELECT {name} FROM (SELECT {}) AS {name})",
-        columns_of(bound)?
-    ))
-}
-
-/// `alias.a, alias.b, …`.
-pub(super) fn columns_of(bound: &Bound<'_>) -> Option<String> {
-    let name = quoted(bound.name.as_deref()?);
-    let columns = bound.columns().into_iter();
-    let columns: Vec<String> = columns
-        .map(|(column, _)| format!("{name}.{}", quoted(&column)))
-        .collect();
-    Some(columns.join(", "))
 }

@@ -278,9 +278,8 @@ impl<'a> Walk<'a> {
             .map(|column| {
                 let name = quoted(&column.name);
                 let value = if columns.contains(&name) {
-                    // Of rows with the same key the first is the one that was inserted.
-                    let row =
-                        format!("(SELECT {COPIED}.{name} FROM {COPIED} WHERE {matches} LIMIT 1)");
+                    // Of two rows with the same key, behind DO NOTHING, nobody knows which was inserted: an error.
+                    let row = format!("(SELECT {COPIED}.{name} FROM {COPIED} WHERE {matches})");
                     kept(column, &row)
                 } else {
                     default(column)

@@ -98,6 +98,14 @@ pub struct Select {
     pub windows: Option<Expression>,
 }
 
+impl Select {
+    /// `*` or `alias.*` stands in its list.
+    pub fn has_star(&self) -> bool {
+        let is_star = |item: &Item| item.is_star || item.own_star().is_some();
+        self.items.iter().any(is_star)
+    }
+}
+
 /// GROUP BY.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Group {

@@ -21,7 +21,7 @@ WITH n AS (INSERT INTO members (mail) VALUES ('Z@example.org') RETURNING id, mai
 --- insert defaults
 WITH n AS (INSERT INTO members DEFAULT VALUES RETURNING id, mail, score, nick) SELECT * FROM n
 --- insert what does nothing on conflict, in with
-WITH n AS (INSERT INTO users (id, email, full_name) VALUES (1, 'a', 'A'), (102, 'b', 'B'), (102, 'c', 'C') ON CONFLICT (id) DO NOTHING RETURNING id, email) SELECT * FROM n
+WITH n AS (INSERT INTO users (id, email, full_name) VALUES (1, 'a', 'A'), (102, 'b', 'B'), (103, 'c', 'C') ON CONFLICT (id) DO NOTHING RETURNING id, email) SELECT * FROM n
 --- insert with drawn values
 WITH n AS (INSERT INTO members (mail, nick) VALUES ('r' || random() * 0, 'g'), ('s' || random() * 0, 'h') RETURNING mail, nick) SELECT * FROM n ORDER BY 1
 --- insert into another, whose target is not masked
