@@ -380,8 +380,11 @@ async fn a_star_is_never_taken_by_place_where_a_column_is_missing() {
         ),
     ] {
         let (redirected, _) = world.run(&[&text], true).await;
-        let error = redirected[0].error.as_deref().unwrap_or_default();
-        assert_eq!(error.starts_with("42501"), stays, "{text}: {redirected:?}");
+        assert_eq!(
+            redirected[0].error.is_some(),
+            stays,
+            "{text}: {redirected:?}"
+        );
         let blocked = world.redirect(&text).blocked;
         assert_eq!(
             blocked.map(|blocked| blocked.what),
