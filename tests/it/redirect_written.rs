@@ -366,7 +366,7 @@ async fn a_star_is_never_taken_by_place_where_a_column_is_missing() {
             true,
         ),
         (
-            "WITH x AS (SELECT * FROM profiles) INSERT INTO orders (id) SELECT user_id FROM x"
+            "WITH x AS (SELECT * FROM profiles) INSERT INTO orders (id) SELECT user_id + 900 FROM x"
                 .to_owned(),
             false,
         ),
@@ -375,7 +375,7 @@ async fn a_star_is_never_taken_by_place_where_a_column_is_missing() {
             false,
         ),
         (
-            "INSERT INTO orders (id) SELECT 1 WHERE EXISTS (SELECT * FROM profiles)".to_owned(),
+            "INSERT INTO orders (id) SELECT 990 WHERE EXISTS (SELECT * FROM profiles)".to_owned(),
             false,
         ),
     ] {
