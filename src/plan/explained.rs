@@ -29,7 +29,7 @@ pub fn explained_rows(line: &str) -> u64 {
 /// with two decimals.
 fn number_behind(text: &str, name: &str) -> Option<f64> {
     let (_, behind) = text.split_once(name)?;
-    let number = behind.trim_start_matches(|c: char| matches!(c, '"' | ':' | '>' | ' '));
+    let number = behind.trim_start_matches(['"', ':', '>', ' ']);
     let end = number
         .find(|c: char| !c.is_ascii_digit() && c != '.')
         .unwrap_or(number.len());

@@ -54,7 +54,10 @@ impl Touched {
 
 /// What a plan touches, by what names meant when that was found.
 #[derive(Debug, Default)]
-pub(super) struct Touches(Mutex<Vec<(Option<Arc<Masked>>, Arc<Touched>)>>);
+pub(super) struct Touches(Mutex<Vec<Known>>);
+
+/// None: nothing is masked.
+type Known = (Option<Arc<Masked>>, Arc<Touched>);
 
 impl Plan {
     /// What the statement touches for a client for whom names mean this. Equal meanings should be the same Arc.

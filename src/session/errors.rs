@@ -22,12 +22,10 @@ impl Session {
         }
         let poison = matches!(self.queue.front(), Some(Expect::Poison));
         let own = matches!(self.queue.front(), Some(Expect::Own(_)));
-        if !poison {
-            if !self.told_cut() {
-                self.failed(fields.text(b'C'));
-                self.map_error(&mut fields, own);
-                fields.write(&mut self.client.out, b'E');
-            }
+        if !poison && !self.told_cut() {
+            self.failed(fields.text(b'C'));
+            self.map_error(&mut fields, own);
+            fields.write(&mut self.client.out, b'E');
         }
         self.forget_planned();
         Ok(())

@@ -50,7 +50,10 @@ pub fn normalised(text: &str) -> String {
         }
         out.push_str(part);
         if out.len() > LONGEST {
-            let cut = out.floor_char_boundary(LONGEST);
+            let mut cut = LONGEST;
+            while !out.is_char_boundary(cut) {
+                cut -= 1;
+            }
             out.truncate(cut);
             out.push('…');
             break;
