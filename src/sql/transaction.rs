@@ -2,6 +2,7 @@
 //! [`Transaction::Malformed`], never something near it.
 
 use super::cursor::Cursor;
+use super::settings;
 use super::statement::{IsolationLevel, Modes, Transaction};
 
 /// The transaction command that begins here; None if the first words say that it is none
@@ -65,7 +66,8 @@ fn set(mut cursor: Cursor<'_>) -> Option<Transaction> {
     if is_prefix {
         cursor.advance();
     }
-    let parsed = if cursor.eat_words(&["session", "characteristics"]) {
+    let is_setting = settings::is_assignment(&cursor, 2); // SET SESSION characteristics.x = …
+    let parsed = if !is_setting && cursor.eat_words(&["session", "characteristics"]) {
         if cursor.eat_words(&["as", "transaction"]) {
             modes(&mut cursor, true).map(Transaction::SetCharacteristics)
         } else {
@@ -73,8 +75,7 @@ fn set(mut cursor: Cursor<'_>) -> Option<Transaction> {
         }
     } else if cursor.is_word("transaction") {
         cursor.advance();
-        if cursor.is_operator("=") || cursor.is_any_word(&["to", "from"]) || cursor.is_symbol(b'.')
-        {
+        if settings::is_assignment(&cursor, 0) {
             return None; // a setting of that name
         }
         if cursor.eat_word("snapshot") {

@@ -112,22 +112,28 @@ fn statement(text: &str) {
     let tokens = lexer::significant(sent);
     let words: Vec<String> = tokens
         .iter()
-        .take(4)
+        .take(5)
         .map(|token| token.text(sent).to_lowercase())
         .collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    // Before which SET may say for how long: the same command to Postgres.
+    let scoped = match words.as_slice() {
+        ["set", "local" | "session", rest @ ..] if rest.first() != Some(&"characteristics") => rest,
+        ["set", rest @ ..] => rest,
+        _ => &[],
+    };
     let ends = match words.as_slice() {
         [
             "commit" | "end" | "rollback" | "abort" | "begin" | "start" | "savepoint" | "release",
             ..,
         ]
-        | ["prepare", "transaction", ..]
-        | ["set", "session", "characteristics", "as"] => true,
-        // `transaction` may also be a setting's name: SET transaction = 1.
-        ["set", "transaction", next, ..] | ["set", "local" | "session", "transaction", next] => {
-            !matches!(*next, "=" | "to")
-        }
-        _ => false,
+        | ["prepare", "transaction", ..] => true,
+        _ => match scoped {
+            ["session", "characteristics", "as", ..] => true,
+            // `transaction` may also be the first word of a setting's name: SET transaction.a = 1.
+            ["transaction", next, ..] => !matches!(*next, "=" | "to" | "."),
+            _ => false,
+        },
     };
     assert!(!ends, "{sent:?} is forwarded");
 }

@@ -52,6 +52,17 @@ fn transaction_commands() {
         ("set transaction snapshot '00'", "SetSnapshot"),
         ("set transaction", "malformed at "),
         (
+            "set local transaction from b); select 1",
+            "malformed at from",
+        ),
+        ("set session transaction from current", "malformed at from"),
+        ("set session characteristics", "malformed at "),
+        (
+            "set session session characteristics from current",
+            "malformed at from",
+        ),
+        ("set local transaction, read only", "malformed at ,"),
+        (
             "set local transaction read only",
             "SetTransaction(Modes { isolation: None, read_only: Some(true), deferrable: None })",
         ),
@@ -72,6 +83,11 @@ fn settings() {
             "set local statement_timeout '5s'",
         ),
         ("set session x.y to default", "set x.y default"),
+        ("set local transaction.x = 1", "set local transaction.x '1'"),
+        (
+            "set session characteristics.x to on",
+            "set characteristics.x 'on'",
+        ),
         ("set x.y = -5", "set x.y '-5'"),
         ("set a = on", "set a 'on'"),
         ("set time zone local", "set timezone default"),
