@@ -16,6 +16,8 @@ pub struct MaskedRelations {
     names: HashMap<String, Vec<(String, Option<usize>)>>,
     /// By the oid of a view.
     views: HashMap<u32, usize>,
+    /// The server is older than MERGE.
+    without_merge: bool,
 }
 
 impl MaskedRelations {
@@ -44,7 +46,21 @@ impl MaskedRelations {
             relations,
             names,
             views,
+            without_merge: false,
         }
+    }
+
+    /// On a server of this version, as `server_version_num` has it: MERGE came with Postgres 15.
+    pub fn on_version(self, version: u32) -> Self {
+        Self {
+            without_merge: version < 150_000,
+            ..self
+        }
+    }
+
+    /// Does the server know MERGE?
+    pub fn has_merge(&self) -> bool {
+        !self.without_merge
     }
 
     /// All of them.

@@ -103,6 +103,7 @@ pub fn relations(
     let mut relations: Vec<MaskedRelation> = Vec::new();
     let mut places: HashMap<u32, usize> = HashMap::new();
     let mut namesakes = Vec::new();
+    let mut version = None;
     for row in rows {
         let field = |index: usize| row.get(index).cloned().flatten();
         let number = |index| field(index).and_then(|text| text.parse().ok());
@@ -117,6 +118,10 @@ pub fn relations(
         let Ok(oid) = first.parse::<u32>() else {
             continue;
         };
+        if kind == "mv" {
+            version = Some(oid);
+            continue;
+        }
         let known = places.get(&oid).and_then(|place| relations.get_mut(*place));
         match (kind.as_str(), known, field(2), field(3)) {
             ("mr", None, Some(schema), Some(name)) => {
@@ -203,7 +208,11 @@ pub fn relations(
         }
     }
     relations.extend_from_slice(further);
-    MaskedRelations::new(relations, namesakes)
+    let relations = MaskedRelations::new(relations, namesakes);
+    match version {
+        Some(version) => relations.on_version(version),
+        None => relations,
+    }
 }
 
 /// The schemas of a search path as a setting writes it: a list of identifiers, folded unless quoted.

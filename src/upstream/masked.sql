@@ -43,6 +43,8 @@ UNION ALL
 UNION ALL
 SELECT 'mp', '0', p.version, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM devinprod.policy p
 UNION ALL
+SELECT 'mv', pg_catalog.current_setting('server_version_num'), NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+UNION ALL
 (SELECT 'mt', m.relation::text, m.name::text,
         CASE WHEN e.typnamespace = 'pg_catalog'::pg_catalog.regnamespace OR pg_catalog.starts_with(f.name, n.place)
              THEN f.name ELSE n.place || f.name END,

@@ -258,8 +258,13 @@ async fn no_trick_shows_a_real_value_or_masks_an_own_one() {
         for (name, statements) in TRICKS {
             developer.ask("SAVEPOINT trick").await.unwrap();
             let refused = run(&developer, statements).await;
-            // On 15 there is no RETURNING of MERGE, and so on; what matters is that most of it ran.
-            assert!(refused.len() < statements.len(), "{name}: {refused:?}");
+            // On 15 there is no RETURNING of MERGE, on 14 no MERGE, and so on; what matters is that most of it ran.
+            let unknown = name.starts_with("MERGE")
+                && refused.iter().any(|told| told.starts_with("42601: MERGE"));
+            assert!(
+                unknown || refused.len() < statements.len(),
+                "{name}: {refused:?}"
+            );
             let after = all_shown(&developer).await;
             let wrong: Vec<&String> = after
                 .difference(&before)

@@ -11,11 +11,24 @@ async fn an_upsert_finds_the_row_that_the_client_sees_and_is_told_as_an_insert()
     let proxy = masked_proxy(harness::database().await, CLOSED, Setup::default()).await;
     let mut client = Client::connect(&proxy.url()).await;
 
-    let upsert = "INSERT INTO accounts (email, name) VALUES ('masked3', 'Three'), ('new@x', 'New') \
-                  ON CONFLICT (email) DO UPDATE SET name = excluded.name || accounts.id";
-    assert_eq!(
-        client.simple(upsert).await,
-        "CommandComplete INSERT 0 2\nReadyForQuery I\n"
+    let mut upsert =
+        "INSERT INTO accounts (email, name) VALUES ('masked3', 'Three'), ('new@x', 'New') \
+                      ON CONFLICT (email) DO UPDATE SET name = excluded.name || accounts.id"
+            .to_owned();
+    let admin = proxy.database.connect().await;
+    let version = harness::scalar(&admin, "SHOW server_version_num").await;
+    if version.as_str() < "150000" {
+        let refused = client.simple(&upsert).await;
+        assert!(
+            refused.contains("42501") && refused.contains("MERGE, which came with Postgres 15"),
+            "{refused}"
+        );
+        upsert.push_str(" RETURNING 1");
+    }
+    let answer = client.simple(&upsert).await;
+    assert!(
+        answer.ends_with("CommandComplete INSERT 0 2\nReadyForQuery I\n"),
+        "{answer}"
     );
     let names = client
         .simple("SELECT name FROM accounts WHERE id = 3 OR name LIKE 'New%' ORDER BY id")
@@ -48,9 +61,10 @@ async fn an_upsert_finds_the_row_that_the_client_sees_and_is_told_as_an_insert()
     // In a block, where the tag waits for nothing. These views show no own cells, so the new row is not found again.
     let upsert = &upsert.replace("new@x", "newer@x");
     client.simple("BEGIN").await;
-    assert_eq!(
-        client.simple(upsert).await,
-        "CommandComplete INSERT 0 2\nReadyForQuery T\n"
+    let answer = client.simple(upsert).await;
+    assert!(
+        answer.ends_with("CommandComplete INSERT 0 2\nReadyForQuery T\n"),
+        "{answer}"
     );
     client.simple("ROLLBACK").await;
     let names = client

@@ -57,6 +57,15 @@ impl<'a> Walk<'a> {
             || (self.is_outermost()
                 && !(with && returns.is_some())
                 && (self.answer != Answer::Impossible || insert.returning.is_none()));
+        // What nobody sees the rows of becomes one MERGE, for the tag's sake.
+        if is_update && returns.is_none() && !self.masked.relations().has_merge() {
+            self.block(
+                shown(relation, Some(&column.name)),
+                &format!("ON CONFLICT must read the masked column `{}` ({}), for which it becomes MERGE, which came with Postgres 15", column.name, column.because),
+                "add RETURNING, or look for the row first and then INSERT or UPDATE",
+            );
+            return false;
+        }
         let (Some(parts), true) = (parts, is_possible) else {
             self.block(
                 shown(relation, Some(&column.name)),
