@@ -206,12 +206,14 @@ impl Session {
 
     /// Hands what was recorded to the log.
     pub(super) async fn hand_over(&mut self) -> Result<(), ClientError> {
+        let mut recorded = Ok(());
+        // One that cannot be written keeps none of the others from being tried.
         for event in std::mem::take(&mut self.account.made) {
             self.account.unsettled = true;
-            let recorded = self.context.events.record(event).await;
-            self.on_record(recorded)?;
+            let this = self.context.events.record(event).await;
+            recorded = recorded.and(this);
         }
-        Ok(())
+        self.on_record(recorded)
     }
 
     /// What is not on record is not answered: the client gets the reason instead, and is let go.
