@@ -231,7 +231,6 @@ fn what_is_not_masked_or_not_understood_stays() {
         "copy users from stdin",
         "truncate users",
         "alter table users add column x int",
-        "create table t (like users)",
         "create function f() returns int language c as 'users', 'f'",
         "do $$ begin execute 'select email from users'; end $$",
         "comment on table users is 'select 1 from users'",
