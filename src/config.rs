@@ -50,6 +50,8 @@ pub struct Config {
     pub developers: BTreeMap<String, Developer>,
     /// Where the audit's log is, and how it is kept.
     pub audit: AuditSettings,
+    /// The database that the log is copied into, if there is one.
+    pub audit_sql: Option<Address>,
     /// Limits of the whole proxy.
     pub limits: Limits,
     /// Where the ledger of read budgets is.

@@ -238,6 +238,13 @@ pub enum EventKind {
     },
     /// Checkpoints reach their second place again.
     SecondPlaceBack,
+    /// The log is not being copied into its database; it is tried again.
+    SqlLost {
+        /// Why.
+        reason: String,
+    },
+    /// The log is being copied into its database again.
+    SqlBack,
 }
 
 /// Why a sandbox ended.

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::chain::{Hash, Head};
 use super::checkpoint::{Checkpoint, Signed};
 use super::event::{Event, EventKind};
+use super::feed::{Fed, Feed};
 use super::folder::{self, Lock, LockError, Segment};
 use super::key::SigningKey;
 use super::record;
@@ -92,6 +93,7 @@ pub struct Log {
     signed_at: Instant,
     retained_at: Instant,
     courier: Courier,
+    fed: Fed,
 }
 
 /// The segment that is being written.
@@ -184,6 +186,7 @@ impl Log {
             last_checkpoint,
             signed_at: Instant::now(),
             retained_at: Instant::now(),
+            fed: Fed::default(),
         }
     }
 
@@ -208,7 +211,14 @@ impl Log {
         }
         self.segment.append(bytes)?;
         self.head = head;
+        self.fed.confirm(head.next.saturating_sub(1));
         Ok(())
+    }
+
+    /// For who follows the log while it is written.
+    pub fn feed(&self) -> Feed {
+        self.fed
+            .feed(self.name.clone(), self.settings.folder.clone())
     }
 
     /// Goes on in a new segment, if this one is full, old or already closed.
@@ -305,6 +315,7 @@ impl Sink for Log {
     fn tend(&mut self) -> io::Result<()> {
         self.segment.look()?;
         let mut events = self.courier.news();
+        events.extend(self.fed.news());
         let spooled = spool::take(&self.settings.folder)?;
         events.extend(spooled.iter().map(|spooled| spooled.event.clone()));
         if !events.is_empty() {

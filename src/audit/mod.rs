@@ -12,9 +12,11 @@
 pub mod chain;
 pub mod checkpoint;
 pub mod event;
+mod feed;
 pub mod folder;
 pub mod key;
 pub mod log;
+pub mod postgres;
 pub mod record;
 mod recover;
 pub mod report;
@@ -37,6 +39,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use crate::error::{Refusal, SqlState};
 
 pub use event::{EndReason, Event, EventKind};
+pub use feed::Feed;
 pub use log::{Log, LogError};
 pub use settings::AuditSettings;
 pub use sink::{Nowhere, Sink};

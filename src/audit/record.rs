@@ -380,7 +380,9 @@ fn activity(kind: &EventKind) -> (u32, &'static str) {
         | EventKind::SegmentsRemoved { .. }
         | EventKind::EventsLost { .. }
         | EventKind::SecondPlaceLost { .. }
-        | EventKind::SecondPlaceBack => (99, "Audit"),
+        | EventKind::SecondPlaceBack
+        | EventKind::SqlLost { .. }
+        | EventKind::SqlBack => (99, "Audit"),
     }
 }
 
@@ -395,6 +397,7 @@ fn severity(kind: &EventKind) -> (u32, &'static str) {
         | EventKind::BudgetExceeded { .. }
         | EventKind::LedgerLost { .. }
         | EventKind::SecondPlaceLost { .. }
+        | EventKind::SqlLost { .. }
         | EventKind::SandboxTainted
         | EventKind::ReloadFailed { .. } => (3, "Medium"),
         EventKind::Refused { .. } | EventKind::BudgetNear { .. } => (2, "Low"),
@@ -420,7 +423,8 @@ fn status(kind: &EventKind) -> (u32, &'static str, Option<&str>) {
         EventKind::AuthenticationFailed => Some("28P01"),
         EventKind::ReloadFailed { .. }
         | EventKind::EventsLost { .. }
-        | EventKind::SecondPlaceLost { .. } => return (2, "Failure", None),
+        | EventKind::SecondPlaceLost { .. }
+        | EventKind::SqlLost { .. } => return (2, "Failure", None),
         _ => None,
     };
     match code {

@@ -122,6 +122,38 @@ impl Follow {
         })
     }
 
+    /// Begins with the segment that the record behind number `last` is in, or the first one after it.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn behind(folder: &Path, last: u64) -> io::Result<Self> {
+        let mut segments = folder::segments(folder)?;
+        let after = segments.partition_point(|segment| segment.first <= last.saturating_add(1));
+        segments.truncate(after.max(1));
+        let open = match segments.pop() {
+            Some(segment) => {
+                let lines = Lines::open(&segment.path)?;
+                Some((segment, lines))
+            }
+            None => None,
+        };
+        Ok(Self {
+            folder: folder.to_owned(),
+            open,
+        })
+    }
+
+    /// Forgets what was read ahead of the last record.
+    ///
+    /// # Errors
+    /// The segment cannot be read.
+    pub fn look_again(&mut self) -> io::Result<()> {
+        match &mut self.open {
+            Some((_, lines)) => lines.again(),
+            None => Ok(()),
+        }
+    }
+
     /// The next record and its line; None: there is none yet.
     ///
     /// # Errors

@@ -1,19 +1,24 @@
-//! `devinprod audit verify|key|schema|search|tail|report`
+//! `devinprod audit verify|key|schema|search|tail|report|setup`
 
 mod report;
 mod search;
+mod setup;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
+use tokio::task::JoinHandle;
 
-use super::{ConfigFile, Failure, print};
+use super::{ConfigFile, Failure, block_on, print};
 use crate::audit::key::{PublicKey, SigningKey};
 use crate::audit::verify::{Against, Verdict, checkpoints, verify};
-use crate::audit::{AuditSettings, Events, Log, Writer, record};
+use crate::audit::{AuditSettings, Events, Log, Writer, postgres, record};
 use crate::config::Config;
+use crate::upstream::address::Address;
+use crate::upstream::admin::admin;
 
 /// What `audit verify` ends with where it could not look.
 const NOT_VERIFIED: u8 = 3;
@@ -34,6 +39,11 @@ pub(super) enum AuditCommand {
     Tail(search::TailArgs),
     /// Who read which sensitive columns, how many rows, and what is unusual
     Report(report::ReportArgs),
+    /// Prepare a Postgres database that the log is copied into, for those who ask in SQL
+    ///
+    /// Makes the schema devinprod_audit and two roles: devinprod_audit_writer, which the proxy logs in as and which may add
+    /// records, and devinprod_auditor, whose members may read them. Does no harm where it was run before.
+    Setup(setup::SetupArgs),
 }
 
 #[derive(Debug, Args)]
@@ -46,6 +56,9 @@ pub(super) struct VerifyArgs {
     /// What the second place has received: lines with a checkpoint each, whatever stands before it
     #[arg(long, value_name = "FILE")]
     checkpoints: Option<PathBuf>,
+    /// The URL of the database that the log is copied into, as a role that may read: is it what the log says?
+    #[arg(long, value_name = "URL")]
+    sql: Option<String>,
     #[command(flatten)]
     config: ConfigFile,
 }
@@ -80,13 +93,51 @@ fn folder(named: Option<&PathBuf>, config: &ConfigFile) -> anyhow::Result<PathBu
     }
 }
 
-/// Opens the log, or begins one, and starts its writer.
-///
-/// # Errors
-/// There can be no audit, with what to do about it; nobody should be served then.
-pub(super) fn start(settings: &AuditSettings) -> anyhow::Result<(Events, Writer)> {
-    let log = Log::open(settings).map_err(|error| Failure::new(error.to_string(), error.hint()))?;
-    Ok(Events::start_with(log, settings.durable))
+/// The audit of a proxy that serves.
+pub(super) struct Audit {
+    pub(super) events: Events,
+    writer: Writer,
+    copier: Option<JoinHandle<()>>,
+}
+
+/// How long the copy may take for what is left when the log has ended.
+const GOODBYE: Duration = Duration::from_secs(5);
+
+impl Audit {
+    /// Opens the log, or begins one, and starts its writer, and what copies it into the database `sql`.
+    ///
+    /// # Errors
+    /// There can be no audit, with what to do about it; nobody should be served then.
+    pub(super) fn start(settings: &AuditSettings, sql: Option<&Address>) -> anyhow::Result<Self> {
+        let log =
+            Log::open(settings).map_err(|error| Failure::new(error.to_string(), error.hint()))?;
+        let copier = sql.map(|address| {
+            let address = address.clone();
+            let connect = move || {
+                let address = address.clone();
+                async move { admin(&address).await }
+            };
+            tokio::spawn(postgres::follow(log.feed(), connect))
+        });
+        let (events, writer) = Events::start_with(log, settings.durable);
+        Ok(Self {
+            events,
+            writer,
+            copier,
+        })
+    }
+
+    /// Waits until everything is written, once nobody else holds a handle of its events.
+    pub(super) async fn finished(self) {
+        drop(self.events);
+        self.writer.finished().await;
+        if let Some(mut copier) = self.copier
+            && tokio::time::timeout(GOODBYE, &mut copier).await.is_err()
+        {
+            copier.abort();
+            tracing::warn!("the end of the audit log is copied at the next start");
+        }
+    }
 }
 
 pub(super) fn run(command: AuditCommand) -> anyhow::Result<ExitCode> {
@@ -111,6 +162,7 @@ pub(super) fn run(command: AuditCommand) -> anyhow::Result<ExitCode> {
         AuditCommand::Search(args) => search::search(&args)?,
         AuditCommand::Tail(args) => search::tail(&args)?,
         AuditCommand::Report(args) => report::run(&args)?,
+        AuditCommand::Setup(args) => block_on(setup::run(&args))?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -148,6 +200,12 @@ fn run_verify(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::FAILURE);
     }
     print::line(summary(&verdict));
+    if let Some(url) = &args.sql
+        && !block_on(same_in_sql(&folder, &verdict, url))?
+    {
+        print::error_with_hint("the database is not what the log says", None);
+        return Ok(ExitCode::FAILURE);
+    }
     if args.key.is_none() {
         let key = verdict.key.map(|key| key.to_string()).unwrap_or_default();
         print::note(format!(
@@ -160,6 +218,37 @@ fn run_verify(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
         );
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Holds the copy in a database against the log, and says what was found; true: it is what the log says.
+async fn same_in_sql(folder: &Path, verdict: &Verdict, url: &str) -> anyhow::Result<bool> {
+    let address: Address = url
+        .parse()
+        .context("the URL of the audit's database is not right")?;
+    let client = admin(&address)
+        .await
+        .with_context(|| format!("cannot connect to {address}"))?;
+    let name = verdict.log.as_deref().unwrap_or_default();
+    let compared = postgres::compare(folder, name, &client)
+        .await
+        .with_context(|| format!("{} could not be compared", address.database))?;
+    for finding in &compared.findings {
+        print::line(finding);
+    }
+    if compared.more > 0 {
+        print::line(format!("… and {} more", compared.more));
+    }
+    for note in &compared.notes {
+        print::note(format!("note: {note}"));
+    }
+    let same = compared.findings.is_empty();
+    if same {
+        print::line(format!(
+            "{}: {} records are what the log says, in every column",
+            address.database, compared.same
+        ));
+    }
+    Ok(same)
 }
 
 fn summary(verdict: &Verdict) -> String {

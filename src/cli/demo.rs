@@ -1,6 +1,7 @@
 //! `devinprod demo`: a shop on a Postgres of its own, sealed, behind a proxy; nothing to install but Postgres.
 
 mod proxy;
+mod record;
 mod secrets;
 mod shop;
 mod tour;
@@ -44,6 +45,10 @@ struct Urls {
     proxy: String,
     /// Straight to Postgres, as its administrator.
     direct: String,
+    /// The copy of the audit's log, as its owner.
+    record: String,
+    /// The folder of the audit's log.
+    log: PathBuf,
 }
 
 pub(super) fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
@@ -67,10 +72,13 @@ async fn demo(args: DemoArgs) -> anyhow::Result<ExitCode> {
         "sealed: developer roles cannot commit what they write, and read what {} opens",
         shop::POLICY_FILE
     ));
+    record::open(&cluster, &secrets).await?;
     let proxy = Proxy::start(&args, &cluster, &secrets).await?;
     let urls = Urls {
         proxy: proxy.url(&secrets),
         direct: cluster.url(shop::DATABASE),
+        record: cluster.url(record::DATABASE),
+        log: proxy.log.clone(),
     };
     let code = if args.check {
         tour::take(&urls, &secrets).await
@@ -116,7 +124,12 @@ fn told(error: cluster::Error) -> anyhow::Error {
 }
 
 fn announce(urls: &Urls) {
-    let Urls { proxy, direct } = urls;
+    let Urls {
+        proxy,
+        direct,
+        record,
+        log,
+    } = urls;
     print::note(format!(
         "
 The shop is open. Develop against it; nothing that you do is ever committed.
@@ -128,10 +141,15 @@ Three things to try:
   psql \"{direct}\" -c \"SELECT id, full_name, email, phone FROM customers ORDER BY id LIMIT 3\" -c \"SELECT count(*) FROM payments\"
 
 The second finds what the first has left, and nobody's real name; the third goes straight to Postgres and finds all as it was.
+Who did what is on record, in a log and, for those who ask in SQL, in a database:
+  devinprod audit search --dir {log} --table customers
+  devinprod audit verify {log} --sql \"{record}\"
+  psql \"{record}\" -c \"SELECT * FROM devinprod_audit.sensitive_reads\"
 To begin again: psql \"{console}\" -c \"RESET SANDBOX default\"
 Ctrl-C ends everything.
 ",
         console = console_url(proxy),
+        log = log.display(),
     ));
     print::line(format!("DATABASE_URL={proxy}"));
     print::line(format!("UPSTREAM_URL={direct}"));

@@ -10,6 +10,7 @@ mod doctor;
 mod password;
 mod policy;
 pub mod print;
+mod role_password;
 mod sandbox;
 mod serve;
 mod setup;

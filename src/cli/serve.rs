@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use super::audit;
+use super::audit::Audit;
 use super::budget::Keeping;
 use super::{ConfigFile, block_on, print};
 use crate::audit::Events;
@@ -35,9 +35,10 @@ pub(super) fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
         .init();
     block_on(async move {
         let reloader = Reloader::new(&args.config.path, &loaded.config)?;
-        let (events, writer) = audit::start(&loaded.config.audit)?;
-        let served = serve(loaded.config, reloader, events).await;
-        writer.finished().await;
+        let sql = loaded.config.audit_sql.as_ref();
+        let audit = Audit::start(&loaded.config.audit, sql)?;
+        let served = serve(loaded.config, reloader, audit.events.clone()).await;
+        audit.finished().await;
         served
     })?;
     Ok(ExitCode::SUCCESS)

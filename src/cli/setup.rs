@@ -7,18 +7,14 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use postgres_protocol::password::scram_sha_256;
-use rand::distr::{Alphanumeric, SampleString};
 use tokio_postgres::Client;
 
+use super::role_password::RolePassword;
 use super::{Failure, print};
 use crate::policy::{Policy, live};
 use crate::seal::{self, Finding, Names, SealOptions, SealPlan, Survey};
 use crate::upstream::address::Address;
 use crate::upstream::admin::admin;
-
-/// The length of a generated password: letters and digits, which a URL need not escape.
-const PASSWORD_LENGTH: usize = 32;
 
 /// Which database to seal, and how.
 #[derive(Debug, Args)]
@@ -93,7 +89,10 @@ async fn seal(
     names: Names,
     address: &Address,
 ) -> anyhow::Result<ExitCode> {
-    let password = ProxyPassword::choose(args, survey, &names)?;
+    let password = RolePassword::choose(
+        args.proxy_password_env.as_ref(),
+        survey.role(&names.proxy()).is_some(),
+    )?;
     let policy = policy(&args.policy)?;
     if let Some(policy) = &policy {
         fits(client, policy).await?;
@@ -123,7 +122,10 @@ async fn seal(
             None => format!("{} is sealed against commits", survey.database),
         });
     }
-    password.tell(address, &options.names);
+    let names = &options.names;
+    password.tell(address, &names.proxy(), "The upstream's url", |url| {
+        settings(url, names)
+    });
     Ok(ExitCode::SUCCESS)
 }
 
@@ -240,63 +242,4 @@ fn settings(url: &str, names: &Names) -> String {
         lines.push_str(&format!("\nrole_prefix = \"{}\"", names.prefix()));
     }
     lines
-}
-
-/// Where the proxy role's password comes from.
-enum ProxyPassword {
-    /// The role exists and keeps its password.
-    Kept,
-    /// Made here, to be shown once.
-    Generated(String),
-    /// From the named environment variable.
-    Given { variable: String, password: String },
-}
-
-impl ProxyPassword {
-    fn choose(args: &SetupArgs, survey: &Survey, names: &Names) -> anyhow::Result<Self> {
-        if let Some(variable) = &args.proxy_password_env {
-            let password = std::env::var(variable)
-                .with_context(|| format!("the environment has no password in {variable}"))?;
-            if password.is_empty() {
-                bail!("the password in {variable} is empty");
-            }
-            let variable = variable.clone();
-            return Ok(Self::Given { variable, password });
-        }
-        if survey.role(&names.proxy()).is_some() {
-            return Ok(Self::Kept);
-        }
-        let password = Alphanumeric.sample_string(&mut rand::rng(), PASSWORD_LENGTH);
-        Ok(Self::Generated(password))
-    }
-
-    fn verifier(&self) -> Option<String> {
-        match self {
-            Self::Kept => None,
-            Self::Generated(password) | Self::Given { password, .. } => {
-                Some(scram_sha_256(password.as_bytes()))
-            }
-        }
-    }
-
-    /// Says what to write into devinprod.toml. A printed script stays valid SQL: this goes to stderr.
-    fn tell(&self, address: &Address, names: &Names) {
-        let mut own = address.clone();
-        own.user = names.proxy();
-        let url = own.to_string();
-        match self {
-            Self::Kept => {}
-            Self::Generated(password) => {
-                let url = url.replacen('@', &format!(":{password}@"), 1);
-                print::note("The upstream's url for devinprod.toml, shown this once:");
-                print::note(settings(&url, names));
-            }
-            Self::Given { variable, .. } => {
-                print::note(format!(
-                    "The upstream's url for devinprod.toml; add the password of {variable}:"
-                ));
-                print::note(settings(&url, names));
-            }
-        }
-    }
 }

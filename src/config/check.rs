@@ -80,6 +80,7 @@ impl Check<'_> {
         let upstreams =
             self.upstreams(raw.upstream, &defaults, &developers, raw.contact.as_deref());
         let audit = self.audit(&raw.audit);
+        let audit_sql = self.audit_sql(&raw.audit);
         self.no_events(raw.events.as_ref());
         let limits = self.limits(&raw.limits);
         let budgets_folder = budgets_folder(self.path, raw.budgets);
@@ -88,6 +89,7 @@ impl Check<'_> {
             upstreams,
             developers,
             audit,
+            audit_sql,
             limits,
             budgets_folder,
             developers_file,

@@ -119,6 +119,9 @@ pub(super) struct RawAudit {
     pub retention: Option<Spanned<Span>>,
     pub checkpoint_interval: Option<Spanned<Span>>,
     pub checkpoints: Option<Spanned<String>>,
+    pub sql_url: Option<Spanned<String>>,
+    pub sql_url_env: Option<Spanned<String>>,
+    pub sql_url_file: Option<Spanned<PathBuf>>,
 }
 
 impl RawAudit {

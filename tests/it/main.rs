@@ -3,6 +3,7 @@
 
 mod audit;
 mod audit_cli;
+mod audit_sql;
 mod budgets;
 mod canary;
 mod chaos;

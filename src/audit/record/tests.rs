@@ -87,6 +87,10 @@ fn kinds() -> Vec<EventKind> {
         EventKind::EventsLost { count: 7 },
         EventKind::SecondPlaceLost { reason: text() },
         EventKind::SecondPlaceBack,
+        EventKind::SqlLost {
+            reason: "no connection".to_owned(),
+        },
+        EventKind::SqlBack,
     ]
 }
 

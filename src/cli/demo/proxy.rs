@@ -1,16 +1,15 @@
 //! The demo's proxy: the same server as `devinprod serve`, with a configuration made here.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::{DEVELOPER, DemoArgs, Failure, Secrets, USUAL_PORT, shop};
-use crate::audit::Writer;
-use crate::cli::audit;
+use super::{DEVELOPER, DemoArgs, Failure, Secrets, USUAL_PORT, record, shop};
+use crate::cli::audit::Audit;
 use crate::cli::budget::Keeping;
 use crate::cluster::Cluster;
 use crate::config::Config;
@@ -44,10 +43,12 @@ pub(super) async fn seal(cluster: &Cluster, secrets: &Secrets) -> anyhow::Result
 
 /// A running proxy.
 pub(super) struct Proxy {
+    /// The folder of the audit's log.
+    pub(super) log: PathBuf,
     address: SocketAddr,
     stop: oneshot::Sender<()>,
     served: JoinHandle<std::io::Result<()>>,
-    writer: Writer,
+    audit: Audit,
 }
 
 impl Proxy {
@@ -60,7 +61,9 @@ impl Proxy {
         let listener = listen(args.port).await?;
         let address = listener.local_addr()?;
         let config = config(&args.dir, address, cluster, secrets)?;
-        let (events, writer) = audit::start(&config.audit)?;
+        let log = config.audit.folder.clone();
+        let audit = Audit::start(&config.audit, config.audit_sql.as_ref())?;
+        let events = audit.events.clone();
         let keeping = Keeping::open(&config)?;
         let server = Server::with_ledger(config, events.clone(), keeping.ledger.clone());
         let control = keeping.serve(&server, events);
@@ -78,10 +81,11 @@ impl Proxy {
             served
         });
         Ok(Self {
+            log,
             address,
             stop,
             served,
-            writer,
+            audit,
         })
     }
 
@@ -96,7 +100,7 @@ impl Proxy {
         // It has ended already if nobody listens.
         let _ = self.stop.send(());
         self.served.await??;
-        self.writer.finished().await;
+        self.audit.finished().await;
         Ok(())
     }
 }
@@ -129,6 +133,9 @@ fn config(
 [listen]
 address = "{address}"
 
+[audit]
+sql_url = "{sql}"
+
 [[upstream]]
 name = "{database}"
 url = "{url}"
@@ -140,6 +147,7 @@ name = "{DEVELOPER}"
 password = "{verifier}"
 "#,
         database = shop::DATABASE,
+        sql = record::url(cluster, secrets),
         url = upstream_url(cluster, secrets),
         verifier = secrets.developer_verifier(),
     );

@@ -12,13 +12,15 @@ use serde::{Deserialize, Serialize};
 
 const PASSWORD_LENGTH: usize = 24;
 
-/// Both are letters and digits alone, so they need no escaping in a URL.
+/// All are letters and digits alone, so they need no escaping in a URL.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Secrets {
     /// The password of the role that the proxy logs in as.
     pub(super) proxy: String,
     /// The developer's password at the proxy.
     pub(super) developer: String,
+    /// The password of the role that adds records to the audit's database.
+    pub(super) writer: String,
 }
 
 impl Secrets {
@@ -35,6 +37,7 @@ impl Secrets {
         let fresh = Self {
             proxy: random_password(),
             developer: random_password(),
+            writer: random_password(),
         };
         fresh
             .write(&path)
@@ -50,6 +53,11 @@ impl Secrets {
     /// What Postgres checks the proxy's password against.
     pub(super) fn proxy_verifier(&self) -> String {
         scram_sha_256(self.proxy.as_bytes())
+    }
+
+    /// What Postgres checks the audit's writer against.
+    pub(super) fn writer_verifier(&self) -> String {
+        scram_sha_256(self.writer.as_bytes())
     }
 
     fn write(&self, path: &Path) -> anyhow::Result<()> {

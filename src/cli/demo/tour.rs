@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context, ensure};
 use tokio_postgres::{Client, SimpleQueryMessage};
 
-use super::{Secrets, Urls, console_url};
+use super::{DEVELOPER, Secrets, Urls, console_url, record};
 use crate::cli::print;
 use crate::seal::doctor::Verdict;
 use crate::seal::{self, Names, SealError};
@@ -48,6 +48,10 @@ pub(super) async fn take(urls: &Urls, secrets: &Secrets) -> anyhow::Result<ExitC
     report.stop(
         "what the developer wrote reads back as written",
         signs_up(urls, &outside).await,
+    );
+    report.stop(
+        "who did what is on record, and a change of the record shows",
+        records(urls).await,
     );
     report.stop(
         "a wrong password opens nothing",
@@ -306,6 +310,32 @@ async fn signs_up(urls: &Urls, outside: &Client) -> anyhow::Result<String> {
     same(&outside, "0")?;
     Ok(format!(
         "{EMAIL} signed up, was found by a login, and was refused a second time with 23505; not there outside"
+    ))
+}
+
+/// A read is found in the log and in the database, and a copy of the log in which it is somebody else's is not taken
+/// for the log.
+async fn records(urls: &Urls) -> anyhow::Result<String> {
+    let inside = connect(&urls.proxy).await?;
+    let word = format!("on_record_{}", rand::random::<u32>());
+    one(
+        &inside,
+        &format!("SELECT email AS {word} FROM customers WHERE id = 7"),
+    )
+    .await?;
+    one(&inside, "SELECT 1").await?;
+    let sequence = record::find(&urls.log, DEVELOPER, &word).await?;
+    let said = record::find_in_sql(&urls.record, sequence).await?;
+    let (before, after) = record::tamper(&urls.log, DEVELOPER, sequence)?;
+    if let Some(finding) = before.findings.first() {
+        anyhow::bail!("the log does not verify: {finding}");
+    }
+    let finding = after
+        .findings
+        .first()
+        .context("an edit of the log was not found")?;
+    Ok(format!(
+        "record {sequence} in the log and in SQL, {said}; after an edit: {finding}"
     ))
 }
 

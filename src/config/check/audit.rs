@@ -8,6 +8,7 @@ use crate::audit::settings::{SecondPlace, Syslog};
 use crate::config::raw::RawAudit;
 use crate::report::Problem;
 use crate::report::toml_file::beside;
+use crate::upstream::address::Address;
 
 /// Below this, a log would be more checkpoints than records.
 const SMALLEST_SEGMENT: u64 = 64 << 10;
@@ -43,6 +44,32 @@ impl Check<'_> {
             },
             folder: base.folder,
         }
+    }
+
+    /// The database that the log is copied into.
+    pub(super) fn audit_sql(&mut self, raw: &RawAudit) -> Option<Address> {
+        let RawAudit {
+            sql_url: url,
+            sql_url_env: variable,
+            sql_url_file: file,
+            ..
+        } = raw;
+        let spans = [
+            url.as_ref().map(Spanned::span),
+            variable.as_ref().map(Spanned::span),
+            file.as_ref().map(Spanned::span),
+        ];
+        let span = spans.into_iter().flatten().next()?;
+        let found = self.address_from(url, variable, file);
+        let mut address = found.unwrap_or_else(|| {
+            let what = "one of `sql_url`, `sql_url_env` and `sql_url_file` is enough";
+            self.problems.push(Problem::at(span, what));
+            None
+        })?;
+        address
+            .application_name
+            .get_or_insert_with(|| "devinprod audit".to_owned());
+        Some(address)
     }
 
     fn second_place(&mut self, place: &Spanned<String>) -> Option<SecondPlace> {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use toml::Spanned;
@@ -102,53 +103,56 @@ impl Check<'_> {
     }
 
     fn address(&mut self, span: Range<usize>, raw: &RawUpstream) -> Option<Address> {
-        let (span, url) = match (&raw.url, &raw.url_env, &raw.url_file) {
-            (Some(url), None, None) => (url.span(), url.get_ref().clone()),
-            (None, Some(name), None) => match (self.environment)(name.get_ref()) {
-                Some(url) => (name.span(), url),
-                None => {
-                    self.problems.push(Problem::at(
-                        name.span(),
-                        format!("the environment has no variable {}", name.get_ref()),
-                    ));
-                    return None;
-                }
-            },
+        let found = self.address_from(&raw.url, &raw.url_env, &raw.url_file);
+        found.unwrap_or_else(|| {
+            self.problems.push(
+                Problem::at(
+                    span,
+                    format!(
+                        "upstream \"{}\" needs exactly one of `url`, `url_env` and `url_file`",
+                        raw.name.get_ref()
+                    ),
+                )
+                .hint("`url_env` or `url_file` keep the proxy's password out of this file"),
+            );
+            None
+        })
+    }
+
+    /// An address from the one place that is given, Some(None) if there is a problem with it; None: not one is, or
+    /// more are.
+    pub(super) fn address_from(
+        &mut self,
+        url: &Option<Spanned<String>>,
+        variable: &Option<Spanned<String>>,
+        file: &Option<Spanned<PathBuf>>,
+    ) -> Option<Option<Address>> {
+        let (span, url) = match (url, variable, file) {
+            (Some(url), None, None) => (url.span(), Ok(url.get_ref().clone())),
+            (None, Some(name), None) => {
+                let missing = || format!("the environment has no variable {}", name.get_ref());
+                let url = (self.environment)(name.get_ref()).ok_or_else(missing);
+                (name.span(), url)
+            }
             (None, None, Some(file)) => {
                 let resolved = beside(self.path, file.get_ref());
                 let read = std::fs::read_to_string(&resolved);
-                match read {
-                    Ok(url) => (file.span(), url),
-                    Err(error) => {
-                        self.problems.push(Problem::at(
-                            file.span(),
-                            format!("{}: {error}", resolved.display()),
-                        ));
-                        return None;
-                    }
-                }
+                let unread = |error| format!("{}: {error}", resolved.display());
+                (file.span(), read.map_err(unread))
             }
-            _ => {
-                self.problems.push(
-                    Problem::at(
-                        span,
-                        format!(
-                            "upstream \"{}\" needs exactly one of `url`, `url_env` and `url_file`",
-                            raw.name.get_ref()
-                        ),
-                    )
-                    .hint("`url_env` or `url_file` keep the proxy's password out of this file"),
-                );
-                return None;
-            }
+            _ => return None,
         };
-        match url.trim().parse::<Address>() {
+        let address = url.and_then(|url| {
+            let parsed = url.trim().parse::<Address>();
+            parsed.map_err(|error| error.to_string())
+        });
+        Some(match address {
             Ok(address) => Some(address),
-            Err(error) => {
-                self.problems.push(Problem::at(span, error.to_string()));
+            Err(what) => {
+                self.problems.push(Problem::at(span, what));
                 None
             }
-        }
+        })
     }
 
     fn isolation(&mut self, raw: &RawUpstream) -> Option<Isolation> {
