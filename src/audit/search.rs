@@ -143,6 +143,12 @@ impl Follow {
         })
     }
 
+    /// Is the record of this number the first of the segment that is read?
+    pub fn begins_with(&self, sequence: u64) -> bool {
+        let open = self.open.as_ref();
+        open.is_some_and(|(segment, _)| segment.first == sequence)
+    }
+
     /// Forgets what was read ahead of the last record.
     ///
     /// # Errors

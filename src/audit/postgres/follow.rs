@@ -244,6 +244,9 @@ impl Reader {
                 Some(at) if sequence == at.last + 1 && record.unmapped.previous != at.hash => {
                     return Err(CopyError::Changed(sequence));
                 }
+                Some(at) if sequence > at.last + 1 && !self.follow.begins_with(sequence) => {
+                    return Err(CopyError::Changed(sequence));
+                }
                 Some(at) if sequence > at.last + 1 => tracing::error!(
                     from = at.last + 1,
                     to = sequence - 1,

@@ -20,7 +20,7 @@ pub struct Options {
 
 /// All of it as one transaction, which does no harm where it was run before. Its owner is who runs it.
 pub fn script(options: &Options) -> String {
-    let mut script = format!("BEGIN;\n{SCHEMA}");
+    let mut script = format!("BEGIN;\nSET LOCAL search_path = pg_catalog, pg_temp;\n{SCHEMA}");
     if let Some(verifier) = &options.verifier {
         script += &format!("ALTER ROLE {WRITER} PASSWORD '{verifier}';\n");
     }
