@@ -124,6 +124,8 @@ async fn an_administrator_without_superuser_is_enough() {
         let sql = format!(
             "{USERS}
             CREATE ROLE {dba} LOGIN CREATEROLE PASSWORD 'dba';
+            -- As it is since Postgres 15.
+            ALTER SCHEMA public OWNER TO pg_database_owner; REVOKE CREATE ON SCHEMA public FROM PUBLIC;
             ALTER DATABASE {} OWNER TO {dba};
             ALTER TABLE accounts OWNER TO {dba}; ALTER TABLE orders OWNER TO {dba};
             ALTER TABLE users OWNER TO {dba};
@@ -223,7 +225,8 @@ async fn what_cannot_be_taken_from_everybody_is_refused() {
     let dba = format!("dba_{}", database.name);
     let sql = format!(
         "{USERS} CREATE ROLE {dba} LOGIN CREATEROLE PASSWORD 'dba'; ALTER DATABASE {} OWNER TO {dba};
-        ALTER TABLE accounts OWNER TO {dba}; GRANT SELECT ON users TO PUBLIC",
+        ALTER TABLE accounts OWNER TO {dba}; GRANT SELECT ON users TO PUBLIC;
+        REVOKE CREATE ON SCHEMA public FROM PUBLIC -- as it is since Postgres 15",
         database.name
     );
     admin.batch_execute(&sql).await.unwrap();

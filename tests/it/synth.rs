@@ -464,9 +464,14 @@ async fn odd_values_are_masked(database: TestDatabase) {
         .await
         .unwrap();
     let reader = masks.connect_reader().await;
+    let version = harness::scalar(&masks.admin, "SHOW server_version_num").await;
     let mut wrong = Vec::new();
     for (at, (name, parameters, types)) in CASES.iter().enumerate() {
         for (which, sql_type) in types.iter().enumerate() {
+            // A scale below 0 or above the precision came with Postgres 15.
+            if ["numeric(2,-3)", "numeric(2,4)"].contains(sql_type) && version.as_str() < "150000" {
+                continue;
+            }
             let mask = mask(name, parameters);
             let view = format!("{at}_{which}");
             let column = column(sql_type);
