@@ -66,7 +66,7 @@ const OBJECTS: &str = "
         WHERE nspname NOT LIKE 'pg\\_%' AND nspname <> 'information_schema')
     SELECT concat_ws(' ', 'schema', nspname, nspacl) FROM ours
     UNION ALL SELECT concat_ws(' ', 'relation', c.relkind, c.oid::regclass, c.relowner::regrole,
-            -- What the owner has anyway may be written out or not: Postgres 14 leaves it behind after a REVOKE.
+            -- What the owner has anyway may be written out or not: a REVOKE may leave it behind.
             nullif(c.relacl::text, acldefault(CASE c.relkind WHEN 'S' THEN 's' ELSE 'r' END::\"char\", c.relowner)::text),
             CASE WHEN c.relkind IN ('v', 'm') THEN pg_get_viewdef(c.oid) END)
         FROM pg_class c JOIN ours ON ours.oid = c.relnamespace
