@@ -245,6 +245,18 @@ pub enum EventKind {
     },
     /// The log is being copied into its database again.
     SqlBack,
+    /// Notifications do not reach whom they are for.
+    NotifyLost {
+        /// The notification's name in the configuration.
+        name: String,
+        /// Why; no secret.
+        reason: String,
+    },
+    /// Notifications get through again.
+    NotifyBack {
+        /// The notification's name in the configuration.
+        name: String,
+    },
 }
 
 /// Why a sandbox ended.

@@ -312,7 +312,7 @@ impl Sink for Log {
         self.append(&bytes, head)
     }
 
-    fn tend(&mut self) -> io::Result<()> {
+    fn tend(&mut self) -> io::Result<Vec<Event>> {
         self.segment.look()?;
         let mut events = self.courier.news();
         events.extend(self.fed.news());
@@ -333,7 +333,7 @@ impl Sink for Log {
         if self.is_unsigned() && self.signed_at.elapsed() >= self.settings.checkpoint_interval {
             self.sign(false)?;
         }
-        Ok(())
+        Ok(events)
     }
 
     fn linger(&self) -> Duration {

@@ -16,6 +16,7 @@ mod feed;
 pub mod folder;
 pub mod key;
 pub mod log;
+pub mod post;
 pub mod postgres;
 pub mod record;
 mod recover;

@@ -383,6 +383,7 @@ fn activity(kind: &EventKind) -> (u32, &'static str) {
         | EventKind::SecondPlaceBack
         | EventKind::SqlLost { .. }
         | EventKind::SqlBack => (99, "Audit"),
+        EventKind::NotifyLost { .. } | EventKind::NotifyBack { .. } => (99, "Notify"),
     }
 }
 
@@ -398,6 +399,7 @@ fn severity(kind: &EventKind) -> (u32, &'static str) {
         | EventKind::LedgerLost { .. }
         | EventKind::SecondPlaceLost { .. }
         | EventKind::SqlLost { .. }
+        | EventKind::NotifyLost { .. }
         | EventKind::SandboxTainted
         | EventKind::ReloadFailed { .. } => (3, "Medium"),
         EventKind::Refused { .. } | EventKind::BudgetNear { .. } => (2, "Low"),
@@ -424,7 +426,8 @@ fn status(kind: &EventKind) -> (u32, &'static str, Option<&str>) {
         EventKind::ReloadFailed { .. }
         | EventKind::EventsLost { .. }
         | EventKind::SecondPlaceLost { .. }
-        | EventKind::SqlLost { .. } => return (2, "Failure", None),
+        | EventKind::SqlLost { .. }
+        | EventKind::NotifyLost { .. } => return (2, "Failure", None),
         _ => None,
     };
     match code {

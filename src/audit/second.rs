@@ -10,9 +10,8 @@ use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use ureq::tls::{Certificate, RootCerts, TlsConfig};
-
 use super::event::{Event, EventKind};
+use super::post::post;
 use super::settings::{SecondPlace, Syslog};
 use super::time::Utc;
 
@@ -200,7 +199,7 @@ fn deliver(place: &SecondPlace, line: &[u8]) -> io::Result<()> {
     match place {
         SecondPlace::Nowhere => Ok(()),
         SecondPlace::File(path) => append(path, line),
-        SecondPlace::Http(url) => post(url, line),
+        SecondPlace::Http(url) => send_post(url, line),
         SecondPlace::Syslog(syslog) => send(syslog, line),
     }
 }
@@ -216,41 +215,12 @@ fn append(path: &Path, line: &[u8]) -> io::Result<()> {
     file.sync_data()
 }
 
-fn post(url: &url::Url, line: &[u8]) -> io::Result<()> {
-    let tls = TlsConfig::builder()
-        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .root_certs(system_roots())
-        .build();
-    let agent = ureq::Agent::new_with_config(
-        ureq::Agent::config_builder()
-            .timeout_global(Some(PATIENCE))
-            .max_redirects(0)
-            .tls_config(tls)
-            .build(),
-    );
-    agent
-        .post(url.as_str())
-        .header("content-type", "application/json")
-        .send(line)
-        .map(|_| ())
-        // Without the URL, which may hold a token.
-        .map_err(|error| match error {
-            ureq::Error::StatusCode(code) => io::Error::other(format!("it answered {code}")),
-            ureq::Error::Io(error) => error,
-            ureq::Error::Timeout(_) => io::ErrorKind::TimedOut.into(),
-            _ => io::Error::other("it could not be reached"),
-        })
-}
-
-/// The certificates that this system trusts.
-fn system_roots() -> RootCerts {
-    let found = rustls_native_certs::load_native_certs();
-    let certificates = found.certs.iter();
-    RootCerts::Specific(Arc::new(
-        certificates
-            .map(|der| Certificate::from_der(der).to_owned())
-            .collect(),
-    ))
+fn send_post(url: &url::Url, line: &[u8]) -> io::Result<()> {
+    let answer = post(url, None, line, PATIENCE)?;
+    match answer.is_success() {
+        true => Ok(()),
+        false => Err(io::Error::other(format!("it answered {}", answer.status))),
+    }
 }
 
 fn send(syslog: &Syslog, line: &[u8]) -> io::Result<()> {

@@ -13,12 +13,12 @@ pub trait Sink: Send {
     /// None of them is written; they will be offered again, more behind them.
     fn write(&mut self, events: &[Event]) -> io::Result<()>;
 
-    /// Does what is due without any event; called about twice a second.
+    /// Does what is due without any event; called about twice a second. Returns the events that it wrote by itself.
     ///
     /// # Errors
     /// What is written may no longer be trusted; it will be called again.
-    fn tend(&mut self) -> io::Result<()> {
-        Ok(())
+    fn tend(&mut self) -> io::Result<Vec<Event>> {
+        Ok(Vec::new())
     }
 
     /// How long it is worth waiting for more events before those that came are written.

@@ -26,10 +26,10 @@ impl Sink for Kept {
         Ok(())
     }
 
-    fn tend(&mut self) -> io::Result<()> {
+    fn tend(&mut self) -> io::Result<Vec<Event>> {
         match self.broken.load(Ordering::SeqCst) {
             true => Err(io::ErrorKind::StorageFull.into()),
-            false => Ok(()),
+            false => Ok(Vec::new()),
         }
     }
 }

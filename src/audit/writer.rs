@@ -155,7 +155,7 @@ impl Work {
             }
             let done = result.is_ok();
             if tend && done {
-                result = sink.tend();
+                result = sink.tend().map(drop);
             }
             (sink, events, done, result)
         });

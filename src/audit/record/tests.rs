@@ -91,6 +91,11 @@ fn kinds() -> Vec<EventKind> {
             reason: "no connection".to_owned(),
         },
         EventKind::SqlBack,
+        EventKind::NotifyLost {
+            name: text(),
+            reason: text(),
+        },
+        EventKind::NotifyBack { name: text() },
     ]
 }
 
