@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use crate::audit::AuditSettings;
 use crate::error::{Refusal, SqlState};
+use crate::notify::NotifySettings;
 use crate::policy::Policy;
 use crate::report::toml_file as read;
 use crate::sandbox::settings::{Isolation, SandboxSettings, Stage};
@@ -52,6 +53,8 @@ pub struct Config {
     pub audit: AuditSettings,
     /// The database that the log is copied into, if there is one.
     pub audit_sql: Option<Address>,
+    /// Who is told of what happens.
+    pub notify: Vec<NotifySettings>,
     /// Limits of the whole proxy.
     pub limits: Limits,
     /// Where the ledger of read budgets is.

@@ -32,6 +32,7 @@
 //! - [`policy`]: which columns are sensitive, as a security team wrote it down
 //! - [`audit`]: events, and where they are written
 //! - [`budget`]: how much a developer may read, counted as it passes
+//! - [`notify`]: who is told of it
 //! - [`upstream`]: the only place that opens a socket to Postgres
 //! - [`sandbox`]: virtual transactions, who holds the floor, what is shared, when it ends
 //! - [`plan`]: from a statement to what is done with it
@@ -51,6 +52,7 @@ pub mod cluster;
 pub mod config;
 pub mod console;
 pub mod error;
+pub mod notify;
 pub mod plan;
 pub mod policy;
 pub mod report;

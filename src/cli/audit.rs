@@ -17,6 +17,7 @@ use crate::audit::key::{PublicKey, SigningKey};
 use crate::audit::verify::{Against, Verdict, checkpoints, verify};
 use crate::audit::{AuditSettings, Events, Log, Writer, postgres, record};
 use crate::config::Config;
+use crate::notify::{Notifier, Tap};
 use crate::upstream::address::Address;
 use crate::upstream::admin::admin;
 
@@ -104,11 +105,16 @@ pub(super) struct Audit {
 const GOODBYE: Duration = Duration::from_secs(5);
 
 impl Audit {
-    /// Opens the log, or begins one, and starts its writer, and what copies it into the database `sql`.
+    /// Opens the log, or begins one, and starts its writer, and what copies it into the database `sql`; whom
+    /// `notifier` knows is told of what the log has taken.
     ///
     /// # Errors
     /// There can be no audit, with what to do about it; nobody should be served then.
-    pub(super) fn start(settings: &AuditSettings, sql: Option<&Address>) -> anyhow::Result<Self> {
+    pub(super) fn start(
+        settings: &AuditSettings,
+        sql: Option<&Address>,
+        notifier: Notifier,
+    ) -> anyhow::Result<Self> {
         let log =
             Log::open(settings).map_err(|error| Failure::new(error.to_string(), error.hint()))?;
         let copier = sql.map(|address| {
@@ -119,7 +125,7 @@ impl Audit {
             };
             tokio::spawn(postgres::follow(log.feed(), connect))
         });
-        let (events, writer) = Events::start_with(log, settings.durable);
+        let (events, writer) = Events::start_with(Tap::new(log, notifier), settings.durable);
         Ok(Self {
             events,
             writer,

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
-use super::{ConfigFile, print};
+use super::{ConfigFile, notify, print};
 use crate::config::{Config, EXAMPLE, Upstream};
 use crate::sandbox::settings::{Isolation, Seal};
 
@@ -55,6 +55,9 @@ fn check(file: &ConfigFile) -> anyhow::Result<ExitCode> {
     print::line(format!("listens on {}, {tls}", config.listen.address));
     for upstream in config.upstreams.values() {
         print::line(describe(upstream));
+    }
+    for one in &config.notify {
+        print::line(notify::describe(one));
     }
     Ok(ExitCode::SUCCESS)
 }

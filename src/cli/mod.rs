@@ -7,6 +7,7 @@ mod connect;
 mod demo;
 mod developer;
 mod doctor;
+mod notify;
 mod password;
 mod policy;
 pub mod print;
@@ -62,6 +63,9 @@ enum Command {
     /// Verify, search and sum up the record of who did what
     #[command(subcommand)]
     Audit(audit::AuditCommand),
+    /// Who is told of what happens: list them, or send a test
+    #[command(subcommand)]
+    Notify(notify::NotifyCommand),
     /// Add, list, rotate and remove developers
     #[command(subcommand)]
     Developer(developer::DeveloperCommand),
@@ -98,6 +102,7 @@ impl Cli {
             Command::Doctor(args) => block_on(doctor::run(args)),
             Command::Config(command) => config::run(command),
             Command::Audit(command) => audit::run(command),
+            Command::Notify(command) => notify::run(command),
             Command::Policy(command) => policy::run(command),
             Command::Developer(command) => developer::run(command),
             Command::Budget(command) => budget::run(command),

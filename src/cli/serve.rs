@@ -14,6 +14,7 @@ use super::{ConfigFile, block_on, print};
 use crate::audit::Events;
 use crate::config::Config;
 use crate::config::reload::Reloader;
+use crate::notify::{Notifier, Timing};
 use crate::server::Server;
 
 #[derive(Debug, Args)]
@@ -36,8 +37,10 @@ pub(super) fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     block_on(async move {
         let reloader = Reloader::new(&args.config.path, &loaded.config)?;
         let sql = loaded.config.audit_sql.as_ref();
-        let audit = Audit::start(&loaded.config.audit, sql)?;
-        let served = serve(loaded.config, reloader, audit.events.clone()).await;
+        let notifier = Notifier::start(&loaded.config.notify, Timing::default());
+        let audit = Audit::start(&loaded.config.audit, sql, notifier.clone())?;
+        let events = audit.events.clone();
+        let served = serve(loaded.config, reloader, events, notifier).await;
         audit.finished().await;
         served
     })?;
@@ -45,7 +48,12 @@ pub(super) fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// Accepts clients until it is told to stop.
-async fn serve(config: Config, mut reloader: Reloader, events: Events) -> anyhow::Result<()> {
+async fn serve(
+    config: Config,
+    mut reloader: Reloader,
+    events: Events,
+    notifier: Notifier,
+) -> anyhow::Result<()> {
     let address = config.listen.address;
     let listener = TcpListener::bind(address)
         .await
@@ -68,6 +76,7 @@ async fn serve(config: Config, mut reloader: Reloader, events: Events) -> anyhow
                     if !loaded.warnings.is_empty() {
                         print::note(loaded.warnings.to_string());
                     }
+                    notifier.reload(&loaded.config.notify);
                     reloading.reload(loaded.config);
                     print::note("configuration reloaded");
                 }

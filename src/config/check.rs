@@ -1,6 +1,7 @@
 //! From the raw configuration to the checked one.
 
 mod audit;
+mod notify;
 mod policy;
 mod upstream;
 
@@ -81,6 +82,7 @@ impl Check<'_> {
             self.upstreams(raw.upstream, &defaults, &developers, raw.contact.as_deref());
         let audit = self.audit(&raw.audit);
         let audit_sql = self.audit_sql(&raw.audit);
+        let notify = self.notify(&raw.notify);
         self.no_events(raw.events.as_ref());
         let limits = self.limits(&raw.limits);
         let budgets_folder = budgets_folder(self.path, raw.budgets);
@@ -90,6 +92,7 @@ impl Check<'_> {
             developers,
             audit,
             audit_sql,
+            notify,
             limits,
             budgets_folder,
             developers_file,
@@ -301,6 +304,33 @@ impl Check<'_> {
             }
             Some(span) => span.get_ref().0,
             None => base,
+        }
+    }
+
+    /// What a variable of the environment holds.
+    fn variable(&mut self, name: &Spanned<String>) -> Option<String> {
+        let value = (self.environment)(name.get_ref());
+        if value.is_none() {
+            self.problems.push(Problem::at(
+                name.span(),
+                format!("the environment has no variable {}", name.get_ref()),
+            ));
+        }
+        value
+    }
+
+    /// What a file holds.
+    fn content(&mut self, file: &Spanned<PathBuf>) -> Option<String> {
+        let resolved = beside(self.path, file.get_ref());
+        match std::fs::read_to_string(&resolved) {
+            Ok(content) => Some(content),
+            Err(error) => {
+                self.problems.push(Problem::at(
+                    file.span(),
+                    format!("{}: {error}", resolved.display()),
+                ));
+                None
+            }
         }
     }
 

@@ -3,11 +3,13 @@
 //!
 //! Every field here is explained in `docs/configuration.md`; a test compares the two.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use toml::Spanned;
 
+use crate::notify::Topic;
 use crate::report::toml_file::beside;
 use crate::report::units::{Size, Span};
 use crate::sandbox::settings::{Overlap, Stage};
@@ -28,6 +30,8 @@ pub(super) struct RawConfig {
     pub developer: Vec<Spanned<RawDeveloper>>,
     #[serde(default)]
     pub audit: RawAudit,
+    #[serde(default)]
+    pub notify: Vec<Spanned<RawNotify>>,
     pub events: Option<Spanned<toml::Value>>,
     #[serde(default)]
     pub limits: RawLimits,
@@ -130,6 +134,38 @@ impl RawAudit {
         let folder = self.folder.as_deref();
         beside(path, folder.unwrap_or_else(|| Path::new("audit")))
     }
+}
+
+/// `[[notify]]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawNotify {
+    pub name: Spanned<String>,
+    pub kind: RawWay,
+    pub url: Option<Spanned<String>>,
+    pub url_env: Option<Spanned<String>>,
+    pub url_file: Option<Spanned<PathBuf>>,
+    pub token_env: Option<Spanned<String>>,
+    pub token_file: Option<Spanned<PathBuf>>,
+    pub chat: Option<Spanned<String>>,
+    pub from: Option<Spanned<String>>,
+    #[serde(default)]
+    pub to: Vec<Spanned<String>>,
+    pub events: Option<Spanned<BTreeSet<Topic>>>,
+    pub streak: Option<Spanned<u32>>,
+    pub streak_within: Option<Spanned<Span>>,
+    pub quiet: Option<Spanned<Span>>,
+    pub per_hour: Option<Spanned<u32>>,
+}
+
+/// `kind = …`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum RawWay {
+    Webhook,
+    Slack,
+    Telegram,
+    Smtp,
 }
 
 /// `[limits]`

@@ -6,8 +6,8 @@ use std::path::Path;
 use serde::de::DeserializeOwned;
 
 use super::raw::{
-    RawAudit, RawBudgets, RawConfig, RawDeveloper, RawLimits, RawListen, RawSandbox, RawTls,
-    RawUpstream,
+    RawAudit, RawBudgets, RawConfig, RawDeveloper, RawLimits, RawListen, RawNotify, RawSandbox,
+    RawTls, RawUpstream,
 };
 use super::*;
 use crate::audit::AuditSettings;
@@ -424,6 +424,8 @@ fn the_example_s_comments_are_the_defaults() {
             | "checkpoint_interval"
             | "checkpoints" => audit += &line,
             "max_clients" if value == "1000" => limits += &line,
+            // Of [[notify]], which has no default.
+            "name" | "kind" | "url_env" | "events" => {}
             "policy"
             | "isolation"
             | "sealed"
@@ -463,6 +465,7 @@ fn every_setting_is_documented() {
         ("[sandbox]", fields::<RawSandbox>()),
         ("[[developer]]", fields::<RawDeveloper>()),
         ("[audit]", fields::<RawAudit>()),
+        ("[[notify]]", fields::<RawNotify>()),
         ("[limits]", fields::<RawLimits>()),
         ("[budgets]", fields::<RawBudgets>()),
     ];

@@ -10,7 +10,7 @@ use crate::audit::{EndReason, Event, EventKind, Events};
 use crate::budget::ledger::{Ledger, LocalLedger};
 use crate::budget::{self, Budgets};
 use crate::config::Config;
-use crate::error::Refusal;
+use crate::error::{Refusal, SqlState};
 use crate::plan::PlanCache;
 use crate::sandbox::data::Key;
 use crate::sandbox::registry::{Access, Opener, Registry};
@@ -140,6 +140,12 @@ impl Server {
         let mut wrong = Vec::new();
         for (name, opener) in openers {
             if let Err(refusal) = opener.check_seal().await {
+                // Who cannot be asked has said nothing.
+                if refusal.sqlstate == SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE {
+                    let what = refusal.message.clone();
+                    let event = Event::now(EventKind::SealOpen { what }).upstream(&name);
+                    self.shared.context.events.report(event);
+                }
                 wrong.push((name, refusal.to_string()));
             }
         }

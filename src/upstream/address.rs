@@ -426,7 +426,7 @@ fn parse_timeout(value: &str) -> Result<Duration, AddressError> {
     }
 }
 
-fn decode(text: &str) -> Result<String, AddressError> {
+pub fn decode(text: &str) -> Result<String, AddressError> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {

@@ -32,6 +32,8 @@ mod lifecycle_config;
 mod mask_types;
 mod masked;
 mod masked_kit;
+mod notify;
+mod notify_kit;
 mod oracle;
 mod own_cells;
 mod own_cells_kit;

@@ -13,6 +13,7 @@ use crate::cli::audit::Audit;
 use crate::cli::budget::Keeping;
 use crate::cluster::Cluster;
 use crate::config::Config;
+use crate::notify::{Notifier, Timing};
 use crate::policy::Policy;
 use crate::seal::{self, Names, SealOptions};
 use crate::server::Server;
@@ -62,7 +63,8 @@ impl Proxy {
         let address = listener.local_addr()?;
         let config = config(&args.dir, address, cluster, secrets)?;
         let log = config.audit.folder.clone();
-        let audit = Audit::start(&config.audit, config.audit_sql.as_ref())?;
+        let notifier = Notifier::start(&config.notify, Timing::default());
+        let audit = Audit::start(&config.audit, config.audit_sql.as_ref(), notifier)?;
         let events = audit.events.clone();
         let keeping = Keeping::open(&config)?;
         let server = Server::with_ledger(config, events.clone(), keeping.ledger.clone());
