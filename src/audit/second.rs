@@ -326,8 +326,9 @@ mod tests {
             let mut body = vec![0; LINE.len()];
             reader.read_exact(&mut body).unwrap();
             request.push_str(std::str::from_utf8(&body).unwrap());
-            let answer =
-                format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            let answer = format!(
+                "HTTP/1.1 {status} Status\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+            );
             (&stream).write_all(answer.as_bytes()).unwrap();
             request
         })
@@ -341,21 +342,24 @@ mod tests {
         };
         let server = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = place(&server);
-        let answered = answer_one(server, "204 No Content");
-        post(&url, LINE).unwrap();
+        let answered = answer_one(server, "204");
+        send_post(&url, LINE).unwrap();
         let request = answered.join().unwrap();
         assert!(
             request.starts_with("POST /in?token=s3cret HTTP/1.1\r\n"),
             "{request}"
         );
         assert!(request.ends_with("\r\n\r\n{\"metadata\":{}}"), "{request}");
-        let server = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = place(&server);
-        let answered = answer_one(server, "500 No");
-        let error = post(&url, LINE).unwrap_err().to_string();
-        answered.join().unwrap();
-        assert_eq!(error, "it answered 500");
-        let nobody = post(&url, LINE).unwrap_err().to_string();
+        // A redirect has not taken it.
+        for status in ["500", "302"] {
+            let server = TcpListener::bind("127.0.0.1:0").unwrap();
+            let url = place(&server);
+            let answered = answer_one(server, status);
+            let error = send_post(&url, LINE).unwrap_err().to_string();
+            answered.join().unwrap();
+            assert_eq!(error, format!("it answered {status}"));
+        }
+        let nobody = send_post(&url, LINE).unwrap_err().to_string();
         assert!(!nobody.contains("s3cret"), "{nobody}");
     }
 
