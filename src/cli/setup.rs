@@ -11,6 +11,8 @@ use tokio_postgres::Client;
 
 use super::role_password::RolePassword;
 use super::{Failure, print};
+use crate::audit::administered;
+use crate::config::Config;
 use crate::policy::{Policy, live};
 use crate::seal::{self, Finding, Names, SealOptions, SealPlan, Survey};
 use crate::upstream::address::Address;
@@ -62,6 +64,9 @@ pub(super) struct SetupArgs {
     /// What the names of the roles begin with; another one for each sealed database of a server
     #[arg(long, value_name = "PREFIX", default_value = "devinprod_")]
     prefix: String,
+    /// The proxy's configuration: what is done to the database goes on record in its audit
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
 }
 
 /// Shows the plan and, unless it is only to be printed, runs it.
@@ -112,6 +117,8 @@ async fn seal(
         return Ok(ExitCode::FAILURE);
     }
     if !args.print {
+        let policy = options.policy.as_ref();
+        record(args, survey, policy.map_or("no policy", Policy::version))?;
         seal::apply(client, &plan).await?;
         print::note(match &options.policy {
             Some(policy) => format!(
@@ -127,6 +134,20 @@ async fn seal(
         settings(url, names)
     });
     Ok(ExitCode::SUCCESS)
+}
+
+/// What is about to be done goes on record, where there is a proxy's log to take it.
+fn record(args: &SetupArgs, survey: &Survey, what: &str) -> anyhow::Result<()> {
+    let Some(config) = &args.config else {
+        return Ok(());
+    };
+    let folder = Config::audit_folder(config)?;
+    let detail = format!(
+        "{} as {}: {what}",
+        survey.database, survey.administrator.name
+    );
+    administered(&folder, "setup", &detail)
+        .with_context(|| format!("{} takes no record of this", folder.display()))
 }
 
 /// Reads the policy's files, if any were named, and says what is doubtful about them.
@@ -169,6 +190,7 @@ async fn remove(
         return Ok(ExitCode::FAILURE);
     }
     if !args.print {
+        record(args, survey, "--remove")?;
         seal::apply(client, &plan).await?;
         print::note(format!(
             "nothing of the seal is left in {}",

@@ -59,8 +59,21 @@ async fn setup_then_doctor_then_removal() {
     assert!(asked.stderr.contains("give --yes"), "{}", asked.stderr);
     assert!(!is_sealed(&database).await);
 
-    let done = run(&[&setup[..], &["--yes"]].concat(), &database.url, &[]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("devinprod.toml");
+    std::fs::write(&config, "[audit]\nfolder = \"record\"\n").unwrap();
+    let on_record = ["--yes", "--config", config.to_str().unwrap()];
+    let done = run(&[&setup[..], &on_record].concat(), &database.url, &[]).await;
     assert!(done.success, "{}", done.stderr);
+    let left: Vec<_> = std::fs::read_dir(folder.path().join("record/incoming"))
+        .unwrap()
+        .map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap())
+        .collect();
+    assert_eq!(left.len(), 1);
+    assert!(
+        left[0].contains("\"setup\"") && left[0].contains(&database.name),
+        "{left:?}"
+    );
     assert!(!done.stderr.contains(&database.password), "{}", done.stderr);
     let upstream = url_in(&done.stderr).to_owned();
     assert!(is_sealed(&database).await);
