@@ -158,21 +158,35 @@ impl LocalLedger {
     }
 }
 
-impl Drop for LocalLedger {
-    fn drop(&mut self) {
-        self.shared.state().stopping = true;
-        self.shared.wake.notify_one();
-        if let Some(writer) = self.writer.take()
-            && writer.join().is_err()
-        {
-            tracing::error!("the ledger of read budgets did not end well");
-        }
+/// What it does at once, without anything to wait for: a shared ledger does it under a lock of its own.
+impl LocalLedger {
+    pub(super) fn health(&self) -> Result<(), Unavailable> {
+        self.shared.state().health()
     }
-}
 
-#[async_trait]
-impl Ledger for LocalLedger {
-    async fn reserve(&self, wants: &[Want]) -> Result<Outcome, Unavailable> {
+    pub(super) fn now(&self) -> u64 {
+        self.shared.clock.now()
+    }
+
+    /// Counters with the length of a window in milliseconds, the number of the window, and what is used of it.
+    pub(super) fn counts(&self) -> Vec<(Arc<str>, u64, u64, u64)> {
+        let state = self.shared.state();
+        let counts = state.counts.iter();
+        counts
+            .map(|(key, count)| (Arc::clone(key), count.per, count.window, count.used))
+            .collect()
+    }
+
+    /// A counter stands like this, whatever it was before.
+    pub(super) fn note(&self, key: &Arc<str>, per: u64, window: u64, used: u64) {
+        let mut state = self.shared.state();
+        let count = Count { window, per, used };
+        state.counts.insert(Arc::clone(key), count);
+        state.unwritten.insert(Change::Count(Arc::clone(key)));
+        self.shared.changed(&mut state);
+    }
+
+    pub(super) fn reserve_now(&self, wants: &[Want]) -> Result<Outcome, Unavailable> {
         let mut state = self.shared.state();
         state.health()?;
         let now = self.shared.clock.now();
@@ -196,7 +210,7 @@ impl Ledger for LocalLedger {
         Ok(Outcome::Reserved(shares))
     }
 
-    async fn give_back(&self, unused: &[Unused]) {
+    pub(super) fn give_back_now(&self, unused: &[Unused]) {
         let mut state = self.shared.state();
         let now = self.shared.clock.now();
         for part in unused {
@@ -205,14 +219,42 @@ impl Ledger for LocalLedger {
         self.shared.changed(&mut state);
     }
 
-    async fn charge(&self, limits: &[Limit], amount: u64) -> Result<(), Unavailable> {
+    pub(super) fn charge_now(&self, limits: &[Limit], amount: u64) -> Vec<Level> {
         let mut state = self.shared.state();
         let now = self.shared.clock.now();
-        for limit in limits {
-            state.add(&limit.counter, now, amount);
-        }
+        let limits = limits.iter();
+        let levels = limits.map(|limit| state.add(&limit.counter, now, amount));
+        let levels = levels.collect();
         self.shared.changed(&mut state);
-        state.health()
+        levels
+    }
+}
+
+impl Drop for LocalLedger {
+    fn drop(&mut self) {
+        self.shared.state().stopping = true;
+        self.shared.wake.notify_one();
+        if let Some(writer) = self.writer.take()
+            && writer.join().is_err()
+        {
+            tracing::error!("the ledger of read budgets did not end well");
+        }
+    }
+}
+
+#[async_trait]
+impl Ledger for LocalLedger {
+    async fn reserve(&self, wants: &[Want]) -> Result<Outcome, Unavailable> {
+        self.reserve_now(wants)
+    }
+
+    async fn give_back(&self, unused: &[Unused]) {
+        self.give_back_now(unused);
+    }
+
+    async fn charge(&self, limits: &[Limit], amount: u64) -> Result<(), Unavailable> {
+        self.charge_now(limits, amount);
+        self.health()
     }
 
     async fn read(&self, counters: &[Counter]) -> Result<Vec<Level>, Unavailable> {

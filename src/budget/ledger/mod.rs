@@ -1,11 +1,12 @@
 //! What was spent: 64-bit counts by counter and window of time.
 //!
 //! A [`Ledger`] is asked for a batch *before* it is spent, so that the sum over all connections, and all proxies that share it, never
-//! exceeds a limit; what was not used is given back. [`local`] keeps it in a folder of one proxy.
+//! exceeds a limit; what was not used is given back. [`local`] keeps it in a folder of one proxy, [`shared`] in a server for several.
 
 pub mod clock;
 mod journal;
 pub mod local;
+pub mod shared;
 
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::policy::{Measure, Scope};
 
 pub use local::LocalLedger;
+pub use shared::SharedLedger;
 
 /// What is counted, in windows that begin at full multiples of `per` since 1970 in UTC.
 ///
@@ -238,10 +240,11 @@ pub trait Ledger: Send + Sync + fmt::Debug {
     async fn grants(&self, pools: &[Arc<str>]) -> Result<Vec<Granted>, Unavailable>;
 }
 
+/// So many connections can hold a batch of what is left.
+const SHARERS: u64 = 8;
+
 /// How much of `left` one reservation gets: a batch, but never so much that a few connections hold all that is left.
 pub fn batch(left: u64, needed: u64, wished: u64) -> u64 {
-    /// So many connections can hold a batch of what is left.
-    const SHARERS: u64 = 8;
     wished.min(left / SHARERS).max(needed)
 }
 
