@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::audit::AuditSettings;
+use crate::budget::ledger::shared::SharedSettings;
 use crate::error::{Refusal, SqlState};
 use crate::notify::NotifySettings;
 use crate::policy::Policy;
@@ -59,6 +60,8 @@ pub struct Config {
     pub limits: Limits,
     /// Where the ledger of read budgets is.
     pub budgets_folder: PathBuf,
+    /// The ledger that several proxies share, if there is one.
+    pub shared_ledger: Option<SharedSettings>,
     /// The file that `devinprod developer` keeps, if there is one.
     pub developers_file: Option<PathBuf>,
     contact: Option<String>,
@@ -202,7 +205,7 @@ impl Config {
     /// The file cannot be read or is no TOML.
     pub fn budgets_folder(path: &Path) -> Result<PathBuf, Report> {
         let raw = Self::written(path)?;
-        Ok(check::budgets_folder(path, raw.budgets))
+        Ok(check::budgets::folder(path, &raw.budgets))
     }
 
     /// The file as it is written.

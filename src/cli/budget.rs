@@ -15,8 +15,8 @@ use super::table::{Format, Rows};
 use super::{ConfigFile, Failure, block_on, print};
 use crate::audit::Events;
 use crate::budget::control::{Answer, Control, Request, ask};
-use crate::budget::ledger::LocalLedger;
 use crate::budget::ledger::local::OpenError;
+use crate::budget::ledger::{Ledger, LocalLedger, SharedLedger};
 use crate::budget::{Allowed, Line};
 use crate::config::Config;
 use crate::policy::Measure;
@@ -159,15 +159,20 @@ async fn grant(args: GrantArgs) -> anyhow::Result<()> {
 
 /// A proxy's ledger, and the socket beside it.
 pub(super) struct Keeping {
-    pub(super) ledger: Arc<LocalLedger>,
+    pub(super) ledger: Arc<dyn Ledger>,
     control: Control,
 }
 
 impl Keeping {
     /// Opens the ledger that the configuration names, and listens beside it; needs a tokio runtime.
-    pub(super) fn open(config: &Config) -> anyhow::Result<Self> {
+    pub(super) async fn open(config: &Config, events: &Events) -> anyhow::Result<Self> {
         let folder = &config.budgets_folder;
-        let opened = LocalLedger::open(folder);
+        let opened: Result<Arc<dyn Ledger>, OpenError> = match &config.shared_ledger {
+            None => LocalLedger::open(folder).map(|ledger| Arc::new(ledger) as _),
+            Some(settings) => SharedLedger::open(settings.clone(), folder, events.clone())
+                .await
+                .map(|ledger| Arc::new(ledger) as _),
+        };
         let ledger = match opened {
             Err(error @ OpenError::Locked(_)) => {
                 let hint = "each proxy needs a folder of its own: `folder` in [budgets]";
@@ -177,10 +182,7 @@ impl Keeping {
         };
         let control = Control::listen(folder)
             .with_context(|| format!("the socket in {} cannot be made", folder.display()))?;
-        Ok(Self {
-            ledger: Arc::new(ledger),
-            control,
-        })
+        Ok(Self { ledger, control })
     }
 
     /// Answers `devinprod budget` until the task is aborted.

@@ -58,7 +58,7 @@ async fn serve(
     let listener = TcpListener::bind(address)
         .await
         .with_context(|| format!("cannot listen on {address}"))?;
-    let keeping = Keeping::open(&config)?;
+    let keeping = Keeping::open(&config, &events).await?;
     let server = Server::with_ledger(config, events.clone(), keeping.ledger.clone());
     let control = keeping.serve(&server, events);
     for (upstream, what) in server.check_seals().await {

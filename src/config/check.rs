@@ -1,6 +1,7 @@
 //! From the raw configuration to the checked one.
 
 mod audit;
+pub(super) mod budgets;
 mod notify;
 mod policy;
 mod upstream;
@@ -8,13 +9,14 @@ mod upstream;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use toml::Spanned;
 
 use super::developers::{DevelopersFile, check_name};
-use super::raw::{RawBudgets, RawConfig, RawDeveloper, RawLimits, RawListen, RawTls};
+use super::raw::{RawConfig, RawDeveloper, RawLimits, RawListen, RawTls};
 use super::{Config, Developer, Limits, Listen, Loaded};
 use crate::report::toml_file::beside;
 use crate::report::units::{Size, Span};
@@ -54,12 +56,6 @@ pub(super) fn config(
     }
 }
 
-/// The folder of the ledger of read budgets.
-pub(super) fn budgets_folder(path: &Path, raw: RawBudgets) -> PathBuf {
-    let folder = raw.folder.unwrap_or_else(|| PathBuf::from("budgets"));
-    beside(path, &folder)
-}
-
 /// The problems found so far, and what checking needs from outside. A method that finds a problem notes it
 /// and returns None or goes on with a default: nothing is used in the end if there was a problem.
 struct Check<'a> {
@@ -85,7 +81,8 @@ impl Check<'_> {
         let notify = self.notify(&raw.notify);
         self.no_events(raw.events.as_ref());
         let limits = self.limits(&raw.limits);
-        let budgets_folder = budgets_folder(self.path, raw.budgets);
+        let budgets_folder = budgets::folder(self.path, &raw.budgets);
+        let shared_ledger = self.shared_ledger(&raw.budgets);
         Some(Config {
             listen: listen?,
             upstreams,
@@ -95,6 +92,7 @@ impl Check<'_> {
             notify,
             limits,
             budgets_folder,
+            shared_ledger,
             developers_file,
             contact: raw.contact,
         })
@@ -290,6 +288,38 @@ impl Check<'_> {
                     "a message's largest size is between 64kB and just under 1GB",
                 ));
                 base
+            }
+        }
+    }
+
+    /// A text that may hold a password: written here, or kept in the environment or in a file. None if it is not given exactly once;
+    /// an error has been noted.
+    fn kept_elsewhere(
+        &mut self,
+        here: &Option<Spanned<String>>,
+        variable: &Option<Spanned<String>>,
+        file: &Option<Spanned<PathBuf>>,
+    ) -> Result<Option<(Range<usize>, String)>, ()> {
+        let (span, found) = match (here, variable, file) {
+            (Some(text), None, None) => (text.span(), Ok(text.get_ref().clone())),
+            (None, Some(name), None) => {
+                let found = (self.environment)(name.get_ref());
+                let missing = || format!("the environment has no variable {}", name.get_ref());
+                (name.span(), found.ok_or_else(missing))
+            }
+            (None, None, Some(file)) => {
+                let resolved = beside(self.path, file.get_ref());
+                let read = std::fs::read_to_string(&resolved);
+                let wrong = |error| format!("{}: {error}", resolved.display());
+                (file.span(), read.map_err(wrong))
+            }
+            _ => return Ok(None),
+        };
+        match found {
+            Ok(text) => Ok(Some((span, text))),
+            Err(wrong) => {
+                self.problems.push(Problem::at(span, wrong));
+                Err(())
             }
         }
     }

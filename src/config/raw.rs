@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use toml::Spanned;
 
+use crate::budget::ledger::shared::Unreachable;
 use crate::notify::Topic;
 use crate::report::toml_file::beside;
 use crate::report::units::{Size, Span};
@@ -184,4 +185,10 @@ pub(super) struct RawLimits {
 #[serde(deny_unknown_fields)]
 pub(super) struct RawBudgets {
     pub folder: Option<PathBuf>,
+    pub ledger: Option<Spanned<String>>,
+    pub ledger_env: Option<Spanned<String>>,
+    pub ledger_file: Option<Spanned<PathBuf>>,
+    pub ledger_prefix: Option<Spanned<String>>,
+    pub ledger_unreachable: Option<Spanned<Unreachable>>,
+    pub proxies: Option<Spanned<u64>>,
 }

@@ -66,7 +66,7 @@ impl Proxy {
         let notifier = Notifier::start(&config.notify, Timing::default());
         let audit = Audit::start(&config.audit, config.audit_sql.as_ref(), notifier)?;
         let events = audit.events.clone();
-        let keeping = Keeping::open(&config)?;
+        let keeping = Keeping::open(&config, &events).await?;
         let server = Server::with_ledger(config, events.clone(), keeping.ledger.clone());
         let control = keeping.serve(&server, events);
         if let Some((_, what)) = server.check_seals().await.into_iter().next() {

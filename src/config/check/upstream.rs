@@ -11,7 +11,6 @@ use super::super::raw::{RawIsolation, RawSandbox, RawUpstream};
 use super::super::{Developer, Upstream};
 use super::Check;
 use crate::console::DATABASE;
-use crate::report::toml_file::beside;
 use crate::report::{Problem, did_you_mean};
 use crate::sandbox::settings::{Isolation, Overlap, SandboxSettings, Seal};
 use crate::seal::Names;
@@ -127,32 +126,18 @@ impl Check<'_> {
         variable: &Option<Spanned<String>>,
         file: &Option<Spanned<PathBuf>>,
     ) -> Option<Option<Address>> {
-        let (span, url) = match (url, variable, file) {
-            (Some(url), None, None) => (url.span(), Ok(url.get_ref().clone())),
-            (None, Some(name), None) => {
-                let missing = || format!("the environment has no variable {}", name.get_ref());
-                let url = (self.environment)(name.get_ref()).ok_or_else(missing);
-                (name.span(), url)
-            }
-            (None, None, Some(file)) => {
-                let resolved = beside(self.path, file.get_ref());
-                let read = std::fs::read_to_string(&resolved);
-                let unread = |error| format!("{}: {error}", resolved.display());
-                (file.span(), read.map_err(unread))
-            }
-            _ => return None,
+        let (span, url) = match self.kept_elsewhere(url, variable, file) {
+            Ok(Some(given)) => given,
+            Ok(None) => return None,
+            Err(()) => return Some(None),
         };
-        let address = url.and_then(|url| {
-            let parsed = url.trim().parse::<Address>();
-            parsed.map_err(|error| error.to_string())
-        });
-        Some(match address {
-            Ok(address) => Some(address),
-            Err(what) => {
-                self.problems.push(Problem::at(span, what));
-                None
+        match url.trim().parse::<Address>() {
+            Ok(address) => Some(Some(address)),
+            Err(error) => {
+                self.problems.push(Problem::at(span, error.to_string()));
+                Some(None)
             }
-        })
+        }
     }
 
     fn isolation(&mut self, raw: &RawUpstream) -> Option<Isolation> {
