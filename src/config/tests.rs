@@ -11,6 +11,7 @@ use super::raw::{
 };
 use super::*;
 use crate::audit::AuditSettings;
+use crate::budget::ledger::shared::Unreachable;
 use crate::sandbox::settings::{Overlap, Seal};
 
 const UPSTREAM: &str =
@@ -341,6 +342,57 @@ fn what_is_refused() {
     ];
     for (text, expected) in cases {
         check_refused(text, expected);
+    }
+}
+
+#[test]
+fn a_ledger_that_proxies_share() {
+    let budgets = |lines: &str| format!("{UPSTREAM}[budgets]\n{lines}\n");
+    let loaded = |lines: &str| {
+        let environment =
+            |name: &str| (name == "LEDGER_URL").then(|| "rediss://p:s3cret@h:6380/1\n".to_owned());
+        Config::parse(Path::new("f.toml"), &budgets(lines), &environment)
+    };
+    assert!(loaded("").unwrap().config.shared_ledger.is_none());
+    let settings =
+        loaded("ledger_env = \"LEDGER_URL\"\nledger_unreachable = \"share\"\nproxies = 3");
+    let settings = settings.unwrap().config.shared_ledger.unwrap();
+    assert_eq!(settings.address.to_string(), "rediss://h:6380/1");
+    assert_eq!(settings.unreachable, Unreachable::Share);
+    assert_eq!(
+        (settings.proxies.get(), &*settings.prefix),
+        (3, "devinprod")
+    );
+    assert!(!format!("{settings:?}").contains("s3cret"));
+    for (lines, expected) in [
+        (
+            "ledger = \"http://h:s3cret\"",
+            "this is no address of a Valkey or Redis server",
+        ),
+        (
+            "ledger = \"redis://h\"\nledger_env = \"LEDGER_URL\"",
+            "may have one of `ledger`",
+        ),
+        ("ledger_env = \"NO\"", "the environment has no variable NO"),
+        (
+            "ledger = \"redis://h\"\nledger_unreachable = \"share\"",
+            "hint: say how many proxies",
+        ),
+        (
+            "ledger = \"redis://h\"\nproxies = 0",
+            "there is at least this one",
+        ),
+        (
+            "ledger = \"redis://h\"\nledger_unreachable = \"open\"",
+            "unknown variant `open`",
+        ),
+        (
+            "proxies = 2",
+            "`proxies` says something of a shared ledger, and there is none",
+        ),
+    ] {
+        let report = loaded(lines).unwrap_err().to_string();
+        assert!(report.contains(expected), "{report}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! What is wrong with a file that somebody wrote, with the source line underlined; and reading such files.
 //!
-//! No password may reach a terminal or a log through here: the value of every `password` and `url`, and the
+//! No password may reach a terminal or a log through here: the value of every `password`, `url` and `ledger`, and the
 //! password in every URL, are printed as asterisks.
 
 pub mod toml_file;
@@ -171,7 +171,7 @@ impl<'a> Excerpt<'a> {
     }
 }
 
-/// A line of the file with an asterisk for every character after `password =` and `url =`.
+/// A line of the file with an asterisk for every character after `password =`, `url =` and `ledger =`.
 fn conceal_values(line: &str) -> String {
     let value_of = |key: &str| {
         let (at, _) = line.match_indices(key).find(|(at, _)| {
@@ -185,6 +185,7 @@ fn conceal_values(line: &str) -> String {
     match value_of("password")
         .into_iter()
         .chain(value_of("url"))
+        .chain(value_of("ledger"))
         .min()
     {
         Some(at) => {
@@ -261,6 +262,7 @@ mod tests {
             "url = \"postgres://u:s3cret@h:5/d\" # and postgres://v:s3cret@h",
             "url = \"postgres://u:s3cr:e@t@h:5/d\"",
             "url = 's3cret",
+            "ledger = \"redis+unix:///x?pass=s3cret\"",
             "password=\"s3cret",
             "developer = [{ name = \"a\", \"password\" = \"s3cret\" }]",
             "# was: postgres://u:s3cret@h",

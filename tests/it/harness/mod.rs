@@ -8,6 +8,7 @@
 #![allow(dead_code)]
 
 mod dump;
+pub mod keyserver;
 mod proxy;
 pub mod wire;
 

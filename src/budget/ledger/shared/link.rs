@@ -1,6 +1,6 @@
 //! How a proxy comes to the shared ledger, notices that it is away, and comes back.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
@@ -23,6 +23,17 @@ const TRIES: usize = 4;
 /// A name that nobody else has.
 pub(super) fn name() -> String {
     hex(rand::random())
+}
+
+/// Looks at the ledger as long as somebody has it: comes back to it, and hears what others spend.
+pub(super) async fn keep(ledger: Weak<Inner>) {
+    loop {
+        tokio::time::sleep(BEAT).await;
+        match ledger.upgrade() {
+            Some(ledger) => ledger.beat().await,
+            None => return,
+        }
+    }
 }
 
 impl Inner {
@@ -238,22 +249,18 @@ impl Inner {
             .report(Event::now(EventKind::LedgerLost { what }));
     }
 
-    /// Looks at the ledger until it is aborted: comes back to it, and hears what others spend.
-    pub(super) async fn keep(self: Arc<Self>) {
-        loop {
-            tokio::time::sleep(BEAT).await;
-            let (generation, lost) = {
-                let mut state = self.state();
-                state.forget_the_past(self.local.now());
-                (state.generation, matches!(state.link, Link::Lost))
-            };
-            if lost {
-                if let Err(why) = self.attach(generation, None).await {
-                    tracing::debug!(why, "the shared ledger is still away");
-                }
-            } else if let Err(why) = self.look().await {
-                tracing::debug!(why, "the shared ledger could not be looked at");
+    async fn beat(&self) {
+        let (generation, lost) = {
+            let mut state = self.state();
+            state.forget_the_past(self.local.now());
+            (state.generation, matches!(state.link, Link::Lost))
+        };
+        if lost {
+            if let Err(why) = self.attach(generation, None).await {
+                tracing::debug!(why, "the shared ledger is still away");
             }
+        } else if let Err(why) = self.look().await {
+            tracing::debug!(why, "the shared ledger could not be looked at");
         }
     }
 

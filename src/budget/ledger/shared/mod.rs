@@ -183,7 +183,7 @@ impl SharedLedger {
             }
             Err(why) => inner.lost(0, &why),
         }
-        let keeper = tokio::spawn(Arc::clone(&inner).keep());
+        let keeper = tokio::spawn(link::keep(Arc::downgrade(&inner)));
         Ok(Self { inner, keeper })
     }
 }
