@@ -61,6 +61,7 @@ impl Session {
                 self.skipping = false;
                 self.planned = None;
                 self.lock_watch = None;
+                self.purse.rests();
                 self.release_floor().await;
                 Ok(())
             }

@@ -49,6 +49,11 @@ impl Purse {
         // What the one before left over goes back to the ledger.
         self.spending = Some(spending);
     }
+
+    /// All statements so far are answered: a connection that is idle holds nothing that others may read.
+    pub(super) fn rests(&mut self) {
+        self.spending = None;
+    }
 }
 
 impl Session {

@@ -168,6 +168,25 @@ async fn a_kill_resets_nothing_and_a_grant_is_on_record() {
 }
 
 #[tokio::test]
+async fn an_idle_connection_holds_nothing() {
+    let database = harness::database().await;
+    let folder = tempfile::tempdir().unwrap();
+    let limits = "[[budget]]\nwho = [\"*\"]\nper = \"7d\"\nrows = 1000\nconcurrent = 1\n";
+    let process = Process::start_in(folder.path(), &config(folder.path(), &database, limits), "");
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        let mut client = Client::connect(&process.url("dev1")).await;
+        let answer = client.simple("SELECT * FROM generate_series(1, 70)").await;
+        assert_eq!(answer.matches("DataRow").count(), 70, "{answer}");
+        clients.push(client);
+    }
+    eventually("what is left over is given back", || async {
+        list(folder.path()).iter().any(|line| line["used"] == 210)
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_changed_policy_keeps_what_was_spent() {
     let database = harness::database().await;
     let folder = tempfile::tempdir().unwrap();

@@ -166,12 +166,11 @@ async fn a_fleet_without_its_ledger_does_as_configured_and_says_so() {
         assert_eq!(answer.matches("DataRow").count(), 20, "{answer}");
         clients.push(client);
     }
-    eprintln!("{} {}", refusing.used("dev1"), sharing.used("dev1"));
     eventually("the batches are given back", || async {
+        // Both connections are idle, and hold nothing more. Asking is hearing what the other gave back.
         sharing.used("dev1") == 40
     })
     .await;
-    // A beat later, the second has heard of what the first gave back; see the link's own tests for what it does before.
     server.kill();
     let refused = clients[0].simple(twenty).await;
     assert!(
