@@ -460,7 +460,7 @@ fn the_example_s_comments_are_the_defaults() {
         (is_default && !["tls", "file", "url_env"].contains(&name)).then_some((name, value))
     });
     let (mut sandbox, mut limits, mut count) = (String::new(), String::new(), 0);
-    let mut audit = String::new();
+    let (mut audit, mut budgets) = (String::new(), String::new());
     for (name, value) in settings {
         count += 1;
         let line = format!("{name} = {value}\n");
@@ -468,6 +468,10 @@ fn the_example_s_comments_are_the_defaults() {
             "max_message_size" | "startup_timeout" | "shutdown_grace" | "seal_check" => {
                 limits += &line
             }
+            "folder" if value == "\"budgets\"" => budgets += &line,
+            "ledger_prefix" | "ledger_unreachable" => budgets += &line,
+            // Which server, and how many share it, has no default.
+            "ledger" | "proxies" => {}
             "folder"
             | "key_file"
             | "durable"
@@ -488,8 +492,12 @@ fn the_example_s_comments_are_the_defaults() {
     }
     assert!(count >= 15, "{count}");
     let config = config(&format!(
-        "[sandbox]\n{sandbox}[limits]\n{limits}[audit]\n{audit}{UPSTREAM}"
+        "[sandbox]\n{sandbox}[limits]\n{limits}[audit]\n{audit}[budgets]\n{budgets}ledger = \"redis://h\"\n{UPSTREAM}"
     ));
+    assert_eq!(config.budgets_folder, Path::new("budgets"));
+    let ledger = config.shared_ledger.unwrap();
+    assert_eq!(ledger.unreachable, Unreachable::default());
+    assert_eq!(ledger.prefix, "devinprod");
     assert_eq!(config.audit, AuditSettings::in_folder(Path::new("audit")));
     assert_eq!(config.limits, Limits::default());
     assert_eq!(config.upstreams["shop"].sandbox, SandboxSettings::default());

@@ -312,7 +312,11 @@ async fn a_grant_is_the_fleets_and_used_up_once() {
     };
     b.ledger.give_back(&[unused]).await;
     a.take(&none, 15).await.unwrap();
-    let granted = a.ledger.grants(&[grant.pool.clone()]).await.unwrap();
+    let granted = a
+        .ledger
+        .grants(std::slice::from_ref(&grant.pool))
+        .await
+        .unwrap();
     assert_eq!((granted[0].amount, granted[0].left), (30, 0));
     // Where nobody can look them up, there are none.
     server.kill();
