@@ -34,15 +34,22 @@ async fn a_hole_ends_the_sandboxes_until_it_is_closed() {
         client.simple_query("SELECT 1").await.is_err()
     })
     .await;
-    let (events, upstream) = (proxy.events(), Some("app".to_owned()));
-    assert!(events.iter().any(|event| {
-        event.upstream == upstream
-            && matches!(&event.kind, EventKind::SealOpen { what } if what.contains("DELETE on public.accounts"))
-    }));
+    // The record is written a moment behind what it says.
+    let upstream = Some("app".to_owned());
+    until("the record of the hole", async || {
+        proxy.events().iter().any(|event| {
+            event.upstream == upstream
+                && matches!(&event.kind, EventKind::SealOpen { what } if what.contains("DELETE on public.accounts"))
+        })
+    })
+    .await;
     let ended = EventKind::SandboxEnded {
         reason: EndReason::SealOpen,
     };
-    assert!(events.iter().any(|event| event.kind == ended));
+    until("the record of the sandbox's end", async || {
+        proxy.events().iter().any(|event| event.kind == ended)
+    })
+    .await;
     let refused = match tokio_postgres::connect(&proxy.url_for("dev2"), tokio_postgres::NoTls).await
     {
         Err(error) => error,
