@@ -78,6 +78,12 @@ impl MaskedRelations {
         self.relations.is_empty()
     }
 
+    /// Is there a column whose real value is kept from developers?
+    pub fn hides(&self) -> bool {
+        self.iter()
+            .any(|relation| relation.columns.iter().any(|column| !column.clear))
+    }
+
     /// The relation in whose place this view stands.
     pub fn by_view(&self, oid: u32) -> Option<&MaskedRelation> {
         self.relations.get(*self.views.get(&oid)?)

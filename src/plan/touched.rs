@@ -147,6 +147,8 @@ impl Plan {
                 })
             });
         let opaque = runs_code || reads.is_none();
+        // Without a policy the seal knows relations, too, but nothing in them that budgets would count apart.
+        let hides = masked.is_some_and(|masked| masked.relations().hides());
         let stores = !facts.writes.is_empty() || makes;
         Touched {
             shape: Arc::new(StatementShape {
@@ -166,13 +168,13 @@ impl Plan {
                     .collect(),
                 opaque,
             }),
-            copies: masked.is_some()
+            copies: hides
                 && (runs_code
                     || makes_code(&self.text)
                     || (stores && (reads_masked || reads.is_none()))),
             relations: budget::Touched {
                 relations: found.into(),
-                unknown: opaque && masked.is_some(),
+                unknown: opaque && hides,
             },
             explains: explains(&self.text),
         }
@@ -391,6 +393,29 @@ mod tests {
             "CREATE TABLE t (a int)",
         ] {
             assert!(!copies(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn where_nothing_is_kept_from_developers_nothing_counts_as_copied_or_unknown() {
+        let relations = MaskedRelations::new(
+            vec![MaskedRelation {
+                schema: "public".to_owned(),
+                name: "users".to_owned(),
+                columns: vec![MaskedColumn {
+                    name: "id".to_owned(),
+                    clear: true,
+                    ..MaskedColumn::default()
+                }],
+                ..MaskedRelation::default()
+            }],
+            [],
+        );
+        let clear = Arc::new(Masked::new(Arc::new(relations), &["public".to_owned()]));
+        for (masked, counts) in [(clear, false), (self::masked(), true)] {
+            let touched = Plan::new("DO $$ BEGIN END $$").touched(Some(&masked));
+            assert_eq!(touched.copies, counts);
+            assert_eq!(touched.relations.unknown, counts);
         }
     }
 

@@ -1,11 +1,12 @@
 //! What a session says of its statements to the record: each execution is counted while its answers pass, and
 //! becomes one [`StatementRecord`] before the client sees the end of its answer.
 
-use super::expect::Expect;
+use super::expect::{Complete, Expect};
 use super::{ClientError, Session};
-use crate::audit::{Event, EventKind, StatementRecord, Verdict};
+use crate::audit::{EndReason, Event, EventKind, StatementRecord, Verdict};
 use crate::error::Refusal;
 use crate::plan::{Plan, Touched};
+use crate::sandbox::data::end_refusal;
 use crate::sql::statement::Kind;
 use crate::wire::frame::HEADER;
 use std::collections::HashMap;
@@ -21,7 +22,7 @@ pub(super) struct Account {
     bytes: u64,
     written: u64,
     since: Instant,
-    /// The statement that is being planned: whose refusal it is.
+    /// The statement that is being planned, until it is known to have failed upstream: whose refusal it is.
     planning: Option<Arc<Plan>>,
     /// What cursors read, by the client's names.
     cursors: HashMap<String, Arc<Touched>>,
@@ -151,6 +152,7 @@ impl Session {
                 None => return,
             },
         };
+        self.account.planning = None;
         self.record(&touched, Verdict::Failed { sqlstate });
     }
 
@@ -176,6 +178,31 @@ impl Session {
             let touched = self.touched(&plan);
             let sqlstate = refusal.sqlstate.0.to_owned();
             self.record(&touched, Verdict::Refused { sqlstate });
+        }
+    }
+
+    /// The sandbox has ended, and with it what was sent and never answered to its end: rows may have come of it.
+    pub(super) fn lost(&mut self, reason: EndReason) {
+        let refusal = end_refusal(reason, &self.sandbox.key.name);
+        let mut running = self.account.running.take();
+        let mut unanswered = Vec::new();
+        for expect in &self.queue {
+            match expect {
+                Expect::Origin(origin) => {
+                    running = origin.as_ref().map(|origin| origin.touched.clone());
+                }
+                Expect::Runs(touched) => running = Some(touched.clone()),
+                Expect::Execute { complete, .. } if !matches!(complete, Complete::Keep(..)) => {
+                    unanswered.extend(running.clone());
+                }
+                Expect::Answered(plan) => unanswered.push(plan.touched(None)),
+                _ => {}
+            }
+        }
+        for touched in unanswered {
+            self.account.planning = None;
+            let sqlstate = refusal.sqlstate.0.to_owned();
+            self.record(&touched, Verdict::Failed { sqlstate });
         }
     }
 

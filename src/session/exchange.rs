@@ -454,6 +454,7 @@ impl Session {
 
     /// The connection or the transaction is lost: the sandbox ends for all its clients.
     pub(super) fn break_off(&mut self, reason: EndReason) {
+        self.lost(reason);
         if let Some(floor) = self.floor.take()
             && floor.abandon(reason)
         {

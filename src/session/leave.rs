@@ -291,6 +291,8 @@ impl Session {
         if !matches!(tidied, Ok(Ok(()))) {
             self.break_off(EndReason::UpstreamLost);
         }
+        // Nobody waits for an answer any more; what was read is on record all the same.
+        let _ = self.hand_over().await;
         let left = self.sandbox.detach(self.id);
         if self.login.sandbox.is_none() && left == 0 {
             self.context

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use devinprod::audit::{Does, EventKind, StatementRecord, Verdict};
 
+use crate::chaos_kit::backend_of;
 use crate::harness::{self, Proxy, Setup, wire::Client};
 use crate::masked_kit::{Closed, masked_proxy};
 
@@ -196,4 +197,48 @@ async fn what_does_not_run_is_recorded_too() {
     }
     let everything = format!("{:?}", proxy.events());
     assert!(!everything.contains("4711") && !everything.contains("secret-command"));
+}
+
+#[tokio::test]
+async fn what_was_read_before_the_client_went_is_on_record() {
+    let proxy = proxy().await;
+    let mut client = Client::connect(&proxy.url()).await;
+    let sql =
+        "SELECT repeat(vanishing.email, 1000) FROM accounts vanishing, generate_series(1, 100000)";
+    client.query(sql).run_until(b"D").await;
+    drop(client);
+    let record = one(&proxy, "vanishing").await;
+    assert!(record.rows > 0, "{record:?}");
+    assert_eq!(record.shape.sensitive, ["public.accounts.email"]);
+    assert_ne!(record.verdict, Verdict::Done);
+}
+
+#[tokio::test]
+async fn what_was_read_before_the_upstream_went_is_on_record() {
+    let proxy = proxy().await;
+    for (place, sql) in [
+        // Between two rows, where the server's own farewell arrives, and inside one, where none can.
+        (
+            "outside",
+            "SELECT repeat(outside.email, 1000) FROM accounts AS outside, generate_series(1, 100000)",
+        ),
+        (
+            "inside",
+            "SELECT repeat(inside.email, 20000000) FROM accounts inside LIMIT 1",
+        ),
+    ] {
+        let mut client = Client::connect(&proxy.url()).await;
+        client.query(sql).run_until(b"T").await;
+        let backend = backend_of(&proxy, "dev1", "default");
+        let admin = proxy.database.connect().await;
+        admin
+            .execute("SELECT pg_terminate_backend($1, 5000)", &[&backend])
+            .await
+            .unwrap();
+        client.run().await;
+        let record = one(&proxy, place).await;
+        assert!(record.rows > 0, "{record:?}");
+        let sqlstate = "57P01".to_owned();
+        assert_eq!(record.verdict, Verdict::Failed { sqlstate }, "{place}");
+    }
 }
