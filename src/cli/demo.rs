@@ -6,7 +6,7 @@ mod secrets;
 mod shop;
 mod tour;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -14,7 +14,7 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Failure, block_on, print};
-use crate::cluster::{self, Cluster, Options};
+use crate::cluster::{self, Binaries, Cluster, NotFound, Options};
 use proxy::Proxy;
 use secrets::Secrets;
 
@@ -94,8 +94,10 @@ async fn demo(args: DemoArgs) -> anyhow::Result<ExitCode> {
 }
 
 async fn start_cluster(args: &DemoArgs) -> anyhow::Result<Cluster> {
-    let binaries =
-        cluster::binaries::find().map_err(|error| Failure::new(error.to_string(), error.hint()))?;
+    let binaries = match cluster::binaries::find() {
+        Ok(binaries) => binaries,
+        Err(missing) => instead(&args.dir, missing).await?,
+    };
     print::note(format!(
         "starting Postgres {} ({})",
         binaries.major(),
@@ -113,6 +115,25 @@ async fn start_cluster(args: &DemoArgs) -> anyhow::Result<Cluster> {
         ));
     }
     Ok(cluster)
+}
+
+/// Server programs where none are installed.
+#[cfg(feature = "embedded")]
+async fn instead(dir: &Path, missing: NotFound) -> anyhow::Result<Binaries> {
+    if missing.ordered {
+        return Err(Failure::new(missing.to_string(), missing.hint()).into());
+    }
+    print::note("no Postgres server is installed here: downloading its programs, once");
+    let downloaded = cluster::download::download(dir).await;
+    downloaded.map_err(|error| {
+        let message = format!("{missing}; and they could not be downloaded: {error}");
+        Failure::new(message, missing.hint()).into()
+    })
+}
+
+#[cfg(not(feature = "embedded"))]
+async fn instead(_dir: &Path, missing: NotFound) -> anyhow::Result<Binaries> {
+    Err(Failure::new(missing.to_string(), missing.hint()).into())
 }
 
 /// The error with its hint, as the command line shows them.

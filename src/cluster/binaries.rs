@@ -18,6 +18,8 @@ pub struct Binaries {
 pub struct NotFound {
     /// The folders that were looked at, in order, and what was wrong with each.
     pub searched: Vec<(PathBuf, &'static str)>,
+    /// `PG_BIN` named the folder: nothing else is to be used.
+    pub ordered: bool,
 }
 
 /// Finds the server programs: `PG_BIN`, then `PATH`, then the folders that distributions use, newest version first.
@@ -25,7 +27,10 @@ pub struct NotFound {
 /// `PG_BIN` is an order: where it is set and wrong, nothing else is tried.
 pub fn find() -> Result<Binaries, NotFound> {
     if let Some(folder) = std::env::var_os("PG_BIN").filter(|value| !value.is_empty()) {
-        return first_usable(vec![PathBuf::from(folder)]);
+        return first_usable(vec![PathBuf::from(folder)]).map_err(|missing| NotFound {
+            ordered: true,
+            ..missing
+        });
     }
     let mut folders = path_folders(std::env::var_os("PATH"));
     folders.extend(distribution_folders());
@@ -57,8 +62,13 @@ impl Binaries {
 impl NotFound {
     /// The command that installs the server programs on this kind of machine.
     pub fn hint(&self) -> String {
+        let download = if cfg!(feature = "embedded") {
+            ""
+        } else {
+            ", or build devinprod with `--features embedded`, whose demo downloads one"
+        };
         format!(
-            "install a Postgres server with `{}`, or point PG_BIN at the folder that holds `initdb` and `postgres`",
+            "install a Postgres server with `{}`, or point PG_BIN at the folder that holds `initdb` and `postgres`{download}",
             install_command()
         )
     }
@@ -89,7 +99,10 @@ fn first_usable(folders: Vec<PathBuf>) -> Result<Binaries, NotFound> {
             Err(reason) => searched.push((folder, reason)),
         }
     }
-    Err(NotFound { searched })
+    Err(NotFound {
+        searched,
+        ordered: false,
+    })
 }
 
 fn usable(folder: &Path) -> Result<Binaries, &'static str> {

@@ -108,7 +108,7 @@ impl Drop for Folder {
 }
 
 /// `dir` itself, or, where the account cannot reach it, a folder of its own in /var/tmp.
-fn reachable_root(dir: &Path, account: &Account) -> Result<PathBuf, Error> {
+pub(super) fn reachable_root(dir: &Path, account: &Account) -> Result<PathBuf, Error> {
     fs::create_dir_all(dir).map_err(|source| Error::io("create", dir, source))?;
     let dir = fs::canonicalize(dir).map_err(|source| Error::io("open", dir, source))?;
     if account.can_enter(&dir) {

@@ -12,6 +12,8 @@
 
 mod account;
 pub mod binaries;
+#[cfg(feature = "embedded")]
+pub mod download;
 mod error;
 mod folder;
 mod server;
