@@ -26,6 +26,7 @@ impl SqlState {
     pub const INVALID_SQL_STATEMENT_NAME: Self = Self("26000");
     pub const INVALID_AUTHORIZATION: Self = Self("28000");
     pub const INVALID_PASSWORD: Self = Self("28P01");
+    pub const INVALID_SAVEPOINT_SPECIFICATION: Self = Self("3B001");
     pub const INVALID_CATALOG_NAME: Self = Self("3D000");
     pub const INVALID_CURSOR_NAME: Self = Self("34000");
     pub const SERIALIZATION_FAILURE: Self = Self("40001");

@@ -147,6 +147,21 @@ pub enum EventKind {
     },
     /// A client rolled back what another client had been told is committed.
     SandboxTainted,
+    /// A developer kept what a sandbox holds under a name.
+    SandboxSaved {
+        /// The name.
+        point: String,
+    },
+    /// A developer took a sandbox back to a named point.
+    SandboxBack {
+        /// Its name.
+        point: String,
+    },
+    /// A developer keeps a sandbox against idle time.
+    SandboxKept {
+        /// For how long, in seconds.
+        seconds: u64,
+    },
     /// A statement ran inside another client's transaction (`overlap = "join"`).
     Joined,
     /// The proxy refused a connection or a statement.

@@ -366,6 +366,9 @@ fn activity(kind: &EventKind) -> (u32, &'static str) {
         EventKind::SandboxBegun
         | EventKind::SandboxEnded { .. }
         | EventKind::SandboxTainted
+        | EventKind::SandboxSaved { .. }
+        | EventKind::SandboxBack { .. }
+        | EventKind::SandboxKept { .. }
         | EventKind::Joined => (99, "Sandbox"),
         EventKind::SealOpen { .. } | EventKind::SealWhole | EventKind::TransactionLost { .. } => {
             (99, "Seal")

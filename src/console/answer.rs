@@ -2,8 +2,8 @@
 
 use std::time::SystemTime;
 
-use super::command::Command;
-use super::{ClientRow, Directory, LockRow, SandboxRow, UpstreamRow};
+use super::command::{Command, SandboxAct};
+use super::{ClientRow, Directory, LockRow, PointRow, SandboxRow, UpstreamRow};
 use crate::audit::time::Utc;
 use crate::budget::Line;
 use crate::error::Refusal;
@@ -51,6 +51,19 @@ const HELP: &[(&str, &str)] = &[
     (
         "RESET SANDBOX name [ON upstream]",
         "throw away everything that a sandbox holds; a fresh one begins with the next statement",
+    ),
+    (
+        "SAVE SANDBOX name AS point [ON upstream]",
+        "keep what a sandbox holds now, so that you can go back to it",
+    ),
+    (
+        "RETURN SANDBOX name TO point [ON upstream]",
+        "undo all that was done in it since then, as often as you like",
+    ),
+    ("SHOW POINTS", "the points that you can go back to"),
+    (
+        "KEEP SANDBOX name [FOR 8h] [ON upstream]",
+        "let it live without being used, for a while or as long as max_age allows",
     ),
     ("HELP", "this"),
 ];
@@ -110,7 +123,8 @@ pub(super) fn columns(command: &Command) -> Columns {
             ("because", Text),
         ],
         Command::Ping => &[("?column?", Int8)],
-        Command::ResetSandbox { .. }
+        Command::ShowPoints => &[("upstream", Text), ("sandbox", Text), ("point", Text)],
+        Command::Sandbox { .. }
         | Command::Begin
         | Command::Commit
         | Command::Rollback
@@ -160,11 +174,25 @@ pub(super) async fn answer(
             let budgets = directory.budgets(developer).await?;
             rows("SHOW", budgets.into_iter().map(budget).collect())
         }
-        Command::ResetSandbox { name, upstream } => {
+        Command::ShowPoints => {
+            let points = directory.points(developer)?;
+            let row = |row: PointRow| vec![text(row.upstream), text(row.sandbox), text(row.point)];
+            rows("SHOW", points.into_iter().map(row).collect())
+        }
+        Command::Sandbox {
+            act,
+            name,
+            upstream,
+        } => {
             directory
-                .reset(developer, upstream.as_deref(), name)
+                .act(developer, upstream.as_deref(), name, act)
                 .await?;
-            tag("RESET SANDBOX")
+            tag(match act {
+                SandboxAct::Reset => "RESET SANDBOX",
+                SandboxAct::Save { .. } => "SAVE SANDBOX",
+                SandboxAct::Back { .. } => "RETURN SANDBOX",
+                SandboxAct::Keep { .. } => "KEEP SANDBOX",
+            })
         }
         Command::Ping => rows("SELECT", vec![vec![int(1)]]),
         Command::Begin => tag("BEGIN"),

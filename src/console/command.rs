@@ -1,6 +1,9 @@
 //! What a developer may say to the console.
 
+use std::time::Duration;
+
 use crate::error::{Refusal, SqlState};
+use crate::report::units::Span;
 
 /// One command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,10 +14,13 @@ pub(super) enum Command {
     ShowClients,
     ShowLocks,
     ShowBudgets,
-    ResetSandbox {
+    /// Something is done with one sandbox.
+    Sandbox {
+        act: SandboxAct,
         name: String,
         upstream: Option<String>,
     },
+    ShowPoints,
     /// Said by drivers and pools, not by people; answered, and nothing else.
     Ping,
     Begin,
@@ -22,6 +28,28 @@ pub(super) enum Command {
     Rollback,
     Set,
     DiscardAll,
+}
+
+/// What can be done with a sandbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SandboxAct {
+    /// Everything that it holds is thrown away.
+    Reset,
+    /// What it holds is kept under a name.
+    Save {
+        /// The name.
+        point: String,
+    },
+    /// What was done since a point is undone.
+    Back {
+        /// Its name.
+        point: String,
+    },
+    /// Idle time does not end it for this long; without, not at all.
+    Keep {
+        /// For how long.
+        duration: Option<Duration>,
+    },
 }
 
 /// The commands of one message; empty if there are none.
@@ -46,16 +74,11 @@ fn parse_one(tokens: &[Token]) -> Result<Command, Refusal> {
         (["show", "clients"], _) => Command::ShowClients,
         (["show", "locks"], _) => Command::ShowLocks,
         (["show", "budgets"], _) => Command::ShowBudgets,
-        (["reset", "sandbox", _], [_, _, Token::Name(name)]) => Command::ResetSandbox {
-            name: name.clone(),
-            upstream: None,
-        },
-        (["reset", "sandbox", _, "on", _], [_, _, Token::Name(name), _, Token::Name(upstream)]) => {
-            Command::ResetSandbox {
-                name: name.clone(),
-                upstream: Some(upstream.clone()),
-            }
-        }
+        (["show", "points"], _) => Command::ShowPoints,
+        (
+            [verb @ ("reset" | "save" | "return" | "keep"), "sandbox", ..],
+            [_, _, Token::Name(name), clauses @ ..],
+        ) => with_sandbox(verb, name, clauses).ok_or_else(|| unknown(&keywords))?,
         (["select", "1"], _) => Command::Ping,
         (["begin", ..] | ["start", "transaction", ..], _) => Command::Begin,
         (["commit", ..] | ["end", ..], _) => Command::Commit,
@@ -63,6 +86,48 @@ fn parse_one(tokens: &[Token]) -> Result<Command, Refusal> {
         (["set", _, ..] | ["reset", "all"], _) => Command::Set,
         (["discard", "all"], _) => Command::DiscardAll,
         _ => return Err(unknown(&keywords)),
+    })
+}
+
+/// What is done with the sandbox `name`; its clauses are a word and a name each.
+fn with_sandbox(verb: &str, name: &str, clauses: &[Token]) -> Option<Command> {
+    let clauses: Option<Vec<(String, &str)>> = clauses
+        .chunks(2)
+        .map(|clause| match clause {
+            [word @ Token::Name(_), Token::Name(value)] => Some((word.keyword(), value.as_str())),
+            _ => None,
+        })
+        .collect();
+    let clauses = clauses?;
+    let clauses: Vec<_> = clauses
+        .iter()
+        .map(|(word, value)| (word.as_str(), *value))
+        .collect();
+    let (own, upstream) = match *clauses.as_slice() {
+        [] => (None, None),
+        [("on", upstream)] => (None, Some(upstream)),
+        [own] => (Some(own), None),
+        [own, ("on", upstream)] => (Some(own), Some(upstream)),
+        _ => return None,
+    };
+    let act = match (verb, own) {
+        ("reset", None) => SandboxAct::Reset,
+        ("save", Some(("as", point))) => SandboxAct::Save {
+            point: point.to_owned(),
+        },
+        ("return", Some(("to", point))) => SandboxAct::Back {
+            point: point.to_owned(),
+        },
+        ("keep", None) => SandboxAct::Keep { duration: None },
+        ("keep", Some(("for", duration))) => SandboxAct::Keep {
+            duration: Some(Span::parse(duration)?.0),
+        },
+        _ => return None,
+    };
+    Some(Command::Sandbox {
+        act,
+        name: name.to_owned(),
+        upstream: upstream.map(str::to_owned),
     })
 }
 
@@ -155,9 +220,58 @@ mod tests {
     use proptest::prelude::*;
 
     fn reset(name: &str, upstream: Option<&str>) -> Command {
-        Command::ResetSandbox {
+        act(SandboxAct::Reset, name, upstream)
+    }
+
+    fn act(act: SandboxAct, name: &str, upstream: Option<&str>) -> Command {
+        Command::Sandbox {
+            act,
             name: name.to_owned(),
             upstream: upstream.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn points_and_keeping() {
+        let point = || "logged in".to_owned();
+        let eight_hours = Some(Duration::from_secs(8 * 3600));
+        let cases = [
+            (
+                "SAVE SANDBOX a AS 'logged in'",
+                act(SandboxAct::Save { point: point() }, "a", None),
+            ),
+            (
+                "return sandbox a to \"logged in\" on shop",
+                act(SandboxAct::Back { point: point() }, "a", Some("shop")),
+            ),
+            (
+                "KEEP SANDBOX as FOR 8h ON on",
+                act(
+                    SandboxAct::Keep {
+                        duration: eight_hours,
+                    },
+                    "as",
+                    Some("on"),
+                ),
+            ),
+            (
+                "KEEP SANDBOX a ON shop",
+                act(SandboxAct::Keep { duration: None }, "a", Some("shop")),
+            ),
+            ("SHOW POINTS", Command::ShowPoints),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(parse(text), Ok(vec![expected]), "{text}");
+        }
+        for text in [
+            "SAVE SANDBOX a",
+            "SAVE SANDBOX a TO b",
+            "RETURN SANDBOX a AS b",
+            "KEEP SANDBOX a FOR ever",
+            "KEEP SANDBOX a FOR",
+            "SAVE SANDBOX a AS b AS c",
+        ] {
+            assert!(parse(text).is_err(), "{text}");
         }
     }
 

@@ -20,6 +20,7 @@ use crate::budget::Line;
 use crate::error::Refusal;
 use crate::sandbox::settings::Isolation;
 
+pub use command::SandboxAct;
 pub use handler::{Visitor, serve};
 
 /// The database name that clients ask for to get here; no upstream may be called so.
@@ -49,16 +50,35 @@ pub trait Directory: Send + Sync {
     /// The ledger is not there.
     async fn budgets(&self, developer: &str) -> Result<Vec<Line>, Refusal>;
 
-    /// Ends the developer's sandbox `name` on `upstream`, or on the only one where there is a sandbox of that name.
+    /// The points of the developer's sandboxes.
     ///
     /// # Errors
-    /// There is none, or there are several and no upstream was named.
-    async fn reset(
+    /// A statement runs in one of them, so that nobody can look (55P03).
+    fn points(&self, developer: &str) -> Result<Vec<PointRow>, Refusal>;
+
+    /// Does something with the developer's sandbox `name` on `upstream`, or on the only one where there is a sandbox of
+    /// that name.
+    ///
+    /// # Errors
+    /// There is none, there are several and no upstream was named, or it cannot be done now.
+    async fn act(
         &self,
         developer: &str,
         upstream: Option<&str>,
         name: &str,
+        act: &SandboxAct,
     ) -> Result<(), Refusal>;
+}
+
+/// A line of SHOW POINTS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PointRow {
+    /// The upstream.
+    pub upstream: String,
+    /// The sandbox.
+    pub sandbox: String,
+    /// What the developer called it.
+    pub point: String,
 }
 
 /// A line of SHOW UPSTREAMS.

@@ -11,12 +11,15 @@
 //! a savepoint of its own above it. A scope that ends well is released into the one below it, or, at the
 //! bottom, under a new standing savepoint; a scope that ends badly is rolled back to its savepoint.
 
+mod points;
 mod questions;
 #[cfg(test)]
 mod tests;
 
 pub use super::ops::Op;
+pub use points::{MOST_POINTS, NoPoint};
 
+use points::Point;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -115,6 +118,8 @@ pub struct Machine {
     rewinds: u64,
     now: State,
     failed: bool,
+    /// Below the stack.
+    points: Arc<Vec<Point>>,
     stack: Vec<Savepoint>,
     scopes: Vec<Scope>,
     acknowledged: Vec<Acknowledged>,
@@ -138,6 +143,7 @@ impl Machine {
                 installed: Settings::default(),
             },
             failed: false,
+            points: Arc::default(),
             stack: Vec::new(),
             scopes: Vec::new(),
             acknowledged: Vec::new(),
@@ -518,7 +524,7 @@ impl Machine {
             }
             ops.push(Op::Release(bottom.name));
             self.stack.truncate(scope.bottom);
-        } else if had_effects && self.now.effects == 0 {
+        } else if had_effects && self.now.effects == 0 && self.points.is_empty() {
             ops.push(Op::Restart);
             self.now = State {
                 armed: false,

@@ -9,6 +9,7 @@ pub mod machine;
 pub mod mailbox;
 pub mod masked;
 mod ops;
+mod points;
 pub mod registry;
 pub mod settings;
 pub mod view;

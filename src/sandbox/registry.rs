@@ -148,6 +148,52 @@ impl Registry {
         }
     }
 
+    /// Keeps what a sandbox holds now under a name; see [`Sandbox::save`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn save(&self, sandbox: &Arc<Sandbox>, point: &str) -> Result<(), Refusal> {
+        let saved = sandbox.save(point).await;
+        let point = point.to_owned();
+        self.report_act(sandbox, saved, EventKind::SandboxSaved { point })
+    }
+
+    /// Takes a sandbox back to a point; see [`Sandbox::back`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn back(&self, sandbox: &Arc<Sandbox>, point: &str) -> Result<(), Refusal> {
+        let back = sandbox.back(point).await;
+        let point = point.to_owned();
+        self.report_act(sandbox, back, EventKind::SandboxBack { point })
+    }
+
+    /// Keeps a sandbox that nobody uses for this long; without a time, for as long as a sandbox may live.
+    pub fn keep(&self, sandbox: &Sandbox, duration: Option<Duration>) {
+        let duration = duration
+            .unwrap_or(sandbox.settings.max_age)
+            .min(sandbox.settings.max_age);
+        sandbox.keep(duration);
+        let seconds = duration.as_secs();
+        self.report(&sandbox.key, EventKind::SandboxKept { seconds });
+    }
+
+    fn report_act(
+        &self,
+        sandbox: &Sandbox,
+        done: Result<(), Refusal>,
+        kind: EventKind,
+    ) -> Result<(), Refusal> {
+        match &done {
+            Ok(()) => self.report(&sandbox.key, kind),
+            Err(_) if sandbox.ended() == Some(EndReason::UpstreamLost) => {
+                self.report_end(&sandbox.key, EndReason::UpstreamLost);
+            }
+            Err(_) => {}
+        }
+        done
+    }
+
     /// Reports a sandbox that ended by itself.
     pub fn report_end(&self, key: &Key, reason: EndReason) {
         self.report(key, EventKind::SandboxEnded { reason });
@@ -360,6 +406,7 @@ async fn begin(key: &Key, opener: &dyn Opener) -> Result<Arc<Sandbox>, Refusal> 
         machine,
         catalog,
         copies: false,
+        turned_back: 0,
         lease,
     };
     Ok(Sandbox::new(key.clone(), settings, world, parameters))

@@ -200,6 +200,16 @@ impl View {
         self.block.as_mut().map(Arc::make_mut)
     }
 
+    /// What it knew of is gone: cursors, and temporary tables that a COMMIT would empty or drop.
+    pub fn forget_objects(&mut self) {
+        self.cursors = Arc::default();
+        self.on_commit = Arc::default();
+        if let Some(block) = self.block_mut() {
+            block.before.cursors = Arc::default();
+            block.before.on_commit = Arc::default();
+        }
+    }
+
     /// Opens a block. `begun` is when its transaction began; `chained` are the modes of the one before.
     pub fn begin(&mut self, modes: Modes, chained: Option<Modes>, begun: Instant) {
         let modes = chained.unwrap_or(modes);

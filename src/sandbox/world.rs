@@ -27,6 +27,8 @@ pub struct World {
     pub catalog: Catalog,
     /// Objects of the sandbox may hold rows of masked relations, or code that reads them.
     pub copies: bool,
+    /// How often it was taken back to a point: what clients keep of it may be gone.
+    pub turned_back: u64,
     /// Kept as long as the connection: the lease of the developer role.
     pub lease: Box<dyn std::any::Any + Send>,
 }
@@ -60,6 +62,8 @@ struct Inner {
     running: Option<ClientId>,
     free_since: Instant,
     used: Instant,
+    /// Idle time does not end it before.
+    kept_until: Option<Instant>,
     waiters: VecDeque<Waiter>,
     next_ticket: u64,
     clients: BTreeMap<ClientId, ClientInfo>,
@@ -110,6 +114,7 @@ impl Sandbox {
                 running: None,
                 free_since: now,
                 used: now,
+                kept_until: None,
                 waiters: VecDeque::new(),
                 next_ticket: 0,
                 clients: BTreeMap::new(),
@@ -318,7 +323,8 @@ impl Sandbox {
         if now.duration_since(self.begun) > self.settings.max_age {
             return Some(EndReason::MaxAge);
         }
-        (now.duration_since(inner.used) > self.settings.idle_timeout)
+        let is_kept = inner.kept_until.is_some_and(|until| now < until);
+        (!is_kept && now.duration_since(inner.used) > self.settings.idle_timeout)
             .then_some(EndReason::IdleTimeout)
     }
 
@@ -391,6 +397,16 @@ impl Sandbox {
     /// Who runs a statement now.
     pub fn running(&self) -> Option<ClientId> {
         self.lock().running
+    }
+
+    /// Idle time does not end it before this.
+    pub(super) fn keep_until(&self, until: Instant) {
+        self.lock().kept_until = Some(until);
+    }
+
+    /// Asks the world something, unless a statement runs.
+    pub(super) fn with_world<T>(&self, ask: impl FnOnce(&World) -> T) -> Option<T> {
+        self.lock().world.as_deref().map(ask)
     }
 
     /// The floor's holder is done.

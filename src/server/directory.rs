@@ -4,7 +4,8 @@ use super::Shared;
 use crate::audit::EndReason;
 use crate::budget::Line;
 use crate::console::{
-    ClientRow, Directory, LockKind, LockRow, SandboxRow, SandboxState, UpstreamRow,
+    ClientRow, Directory, LockKind, LockRow, PointRow, SandboxAct, SandboxRow, SandboxState,
+    UpstreamRow,
 };
 use crate::error::{Refusal, SqlState};
 use crate::sandbox::data::Summary;
@@ -177,12 +178,56 @@ impl Directory for ProxyDirectory {
         lines.map_err(|error| Refusal::error(SqlState::IO_ERROR, error.to_string()))
     }
 
-    async fn reset(
+    fn points(&self, developer: &str) -> Result<Vec<PointRow>, Refusal> {
+        let mut rows = Vec::new();
+        for sandbox in self.sandboxes_of(developer) {
+            let name = &sandbox.key.name;
+            let points = sandbox.points().ok_or_else(|| {
+                Refusal::error(
+                    SqlState::LOCK_NOT_AVAILABLE,
+                    format!("a statement runs in the sandbox \"{name}\""),
+                )
+                .hint("Try again when it is done")
+            })?;
+            rows.extend(points.into_iter().map(|point| PointRow {
+                upstream: sandbox.key.upstream.clone(),
+                sandbox: name.clone(),
+                point,
+            }));
+        }
+        Ok(rows)
+    }
+
+    async fn act(
         &self,
         developer: &str,
         upstream: Option<&str>,
         name: &str,
+        act: &SandboxAct,
     ) -> Result<(), Refusal> {
+        let sandbox = self.named(developer, upstream, name)?;
+        let registry = &self.shared.context.registry;
+        match act {
+            SandboxAct::Reset => registry.end(&sandbox, EndReason::Reset),
+            SandboxAct::Save { point } => {
+                registry.save(&sandbox, point).await?;
+            }
+            SandboxAct::Back { point } => {
+                registry.back(&sandbox, point).await?;
+            }
+            SandboxAct::Keep { duration } => registry.keep(&sandbox, *duration),
+        }
+        Ok(())
+    }
+}
+
+impl ProxyDirectory {
+    fn named(
+        &self,
+        developer: &str,
+        upstream: Option<&str>,
+        name: &str,
+    ) -> Result<Arc<Sandbox>, Refusal> {
         let found: Vec<_> = self
             .sandboxes_of(developer)
             .into_iter()
@@ -191,13 +236,10 @@ impl Directory for ProxyDirectory {
             })
             .collect();
         match found.as_slice() {
-            [sandbox] => {
-                self.shared.context.registry.end(sandbox, EndReason::Reset);
-                Ok(())
-            }
+            [sandbox] => Ok(sandbox.clone()),
             [] => Err(
                 Refusal::error(SqlState("42704"), format!("you have no sandbox \"{name}\""))
-                    .hint("SHOW SANDBOXES lists yours; one that does not exist needs no reset"),
+                    .hint("SHOW SANDBOXES lists yours; one begins with its first statement"),
             ),
             several => {
                 let upstreams: Vec<_> = several.iter().map(|s| s.key.upstream.as_str()).collect();
@@ -208,7 +250,7 @@ impl Directory for ProxyDirectory {
                         upstreams.join(", ")
                     ),
                 )
-                .hint("Name the upstream: RESET SANDBOX name ON upstream"))
+                .hint("Name the upstream, as in RESET SANDBOX name ON upstream"))
             }
         }
     }

@@ -143,6 +143,7 @@ impl Session {
             now_asked: false,
             row_remaining: 0,
             cut_off: false,
+            turned_back: 0,
             account: Default::default(),
             purse,
         }
@@ -272,15 +273,12 @@ impl Session {
         self.attach().map_err(ClientError::Protocol)?;
         self.portals.clear();
         let view = &mut self.view;
-        view.cursors = Arc::default();
-        view.on_commit = Arc::default();
+        view.forget_objects();
         view.notifications = Arc::default();
         if let Some(block) = view.block_mut() {
             block.failed = true;
             block.queried = false;
             block.savepoints.clear();
-            block.before.cursors = Arc::default();
-            block.before.on_commit = Arc::default();
         }
         Ok(())
     }

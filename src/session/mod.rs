@@ -151,6 +151,8 @@ struct Session {
     row_remaining: usize,
     /// The client was left in the middle of a row; its connection must end.
     cut_off: bool,
+    /// As often had the sandbox been taken back to a point when this client last ran in it.
+    turned_back: u64,
     account: Account,
     purse: Purse,
 }
@@ -297,6 +299,14 @@ impl Session {
                 block.savepoints.clear();
             }
             self.planned = None;
+        }
+        let turned_back = world.turned_back;
+        if std::mem::replace(&mut self.turned_back, turned_back) != turned_back {
+            // It went back to a point behind this client's back.
+            self.view.forget_objects();
+            if let Some((_, view)) = &mut self.planned {
+                view.forget_objects();
+            }
         }
         if self.view.block.is_none() {
             self.before_implicit = Some(Box::new(self.view.clone()));

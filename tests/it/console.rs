@@ -7,7 +7,8 @@ use std::time::{Duration, UNIX_EPOCH};
 use devinprod::budget::Line;
 use devinprod::cluster::binaries;
 use devinprod::console::{
-    ClientRow, Directory, LockRow, SandboxRow, SandboxState, UpstreamRow, Visitor, serve,
+    ClientRow, Directory, LockRow, PointRow, SandboxAct, SandboxRow, SandboxState, UpstreamRow,
+    Visitor, serve,
 };
 use devinprod::error::{Refusal, SqlState};
 use devinprod::sandbox::settings::{Isolation, Seal};
@@ -68,7 +69,18 @@ impl Directory for OneSandbox {
         Ok(Vec::new())
     }
 
-    async fn reset(&self, _: &str, _: Option<&str>, name: &str) -> Result<(), Refusal> {
+    fn points(&self, _: &str) -> Result<Vec<PointRow>, Refusal> {
+        Ok(Vec::new())
+    }
+
+    async fn act(
+        &self,
+        _: &str,
+        _: Option<&str>,
+        name: &str,
+        act: &SandboxAct,
+    ) -> Result<(), Refusal> {
+        assert_eq!(*act, SandboxAct::Reset);
         let mut done = self.0.lock().unwrap();
         if name != "feature-x" || *done {
             return Err(
@@ -172,6 +184,10 @@ async fn psql_is_served() {
     SHOW LOCKS|whom you wait for, and who waits for you
     SHOW BUDGETS|how much you may read, and how much of it is used
     RESET SANDBOX name [ON upstream]|throw away everything that a sandbox holds; a fresh one begins with the next statement
+    SAVE SANDBOX name AS point [ON upstream]|keep what a sandbox holds now, so that you can go back to it
+    RETURN SANDBOX name TO point [ON upstream]|undo all that was done in it since then, as often as you like
+    SHOW POINTS|the points that you can go back to
+    KEEP SANDBOX name [FOR 8h] [ON upstream]|let it live without being used, for a while or as long as max_age allows
     HELP|this
     ");
     assert_eq!(stderr, "");

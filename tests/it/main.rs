@@ -41,6 +41,7 @@ mod oracle;
 mod own_cells;
 mod own_cells_kit;
 mod own_cells_returning;
+mod points;
 mod policy_cases;
 mod policy_check;
 mod process_kit;

@@ -51,6 +51,9 @@ fn kinds() -> Vec<EventKind> {
             reason: EndReason::IdleTimeout,
         },
         EventKind::SandboxTainted,
+        EventKind::SandboxSaved { point: text() },
+        EventKind::SandboxBack { point: text() },
+        EventKind::SandboxKept { seconds: 7 },
         EventKind::Joined,
         EventKind::Refused {
             sqlstate: state(),

@@ -9,7 +9,8 @@ use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 use super::*;
 use crate::budget::Line;
 use crate::console::{
-    ClientRow, LockKind, LockRow, SandboxRow, SandboxState, UpstreamRow, quote_identifier,
+    ClientRow, LockKind, LockRow, PointRow, SandboxAct, SandboxRow, SandboxState, UpstreamRow,
+    quote_identifier,
 };
 use crate::sandbox::settings::{Isolation, Seal};
 
@@ -83,7 +84,18 @@ impl Directory for OneSandbox {
         }])
     }
 
-    async fn reset(&self, _: &str, upstream: Option<&str>, name: &str) -> Result<(), Refusal> {
+    fn points(&self, _: &str) -> Result<Vec<PointRow>, Refusal> {
+        Ok(Vec::new())
+    }
+
+    async fn act(
+        &self,
+        _: &str,
+        upstream: Option<&str>,
+        name: &str,
+        act: &SandboxAct,
+    ) -> Result<(), Refusal> {
+        assert_eq!(*act, SandboxAct::Reset);
         if name == "none" {
             return Err(Refusal::error(SqlState("42704"), "no such sandbox").hint("SHOW SANDBOXES"));
         }
@@ -146,7 +158,7 @@ async fn rows_by_the_extended_protocol_have_types() {
     let rows = client.query("SHOW BUDGETS", &[]).await.unwrap();
     assert_eq!(rows[0].get::<_, i64>("used"), 7);
     assert_eq!(rows[0].get::<_, Option<&str>>("refilled_at"), None);
-    assert_eq!(client.query("HELP", &[]).await.unwrap().len(), 7);
+    assert_eq!(client.query("HELP", &[]).await.unwrap().len(), 11);
 }
 
 #[tokio::test]

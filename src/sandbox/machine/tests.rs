@@ -19,7 +19,12 @@ enum Act {
     Savepoint,
     Release,
     RollbackTo,
+    Save(u8),
+    Back(u8),
 }
+
+/// Who makes named points and goes back to them.
+const KEEPER: ClientId = 9;
 
 /// The upstream: which writes are alive, and what each savepoint brings back.
 #[derive(Debug, Default)]
@@ -92,6 +97,8 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         3 => Just(Act::Savepoint),
         1 => Just(Act::Release),
         2 => Just(Act::RollbackTo),
+        1 => (0..3u8).prop_map(Act::Save),
+        1 => (0..3u8).prop_map(Act::Back),
     ];
     proptest::collection::vec(act, 1..60)
 }
@@ -103,6 +110,7 @@ proptest! {
         let mut upstream = Upstream::default();
         upstream.run(vec![first]);
         let mut committed: Vec<u32> = Vec::new();
+        let mut points: Vec<(u8, Vec<u32>)> = Vec::new();
         let mut block: Option<Reference> = None;
         let settings = Settings::default();
         for (number, act) in (1..).zip(acts) {
@@ -111,6 +119,8 @@ proptest! {
             match act {
                 // The session answers 25P02 or 25P01 by itself.
                 Act::Write | Act::Read | Act::Fail | Act::Savepoint | Act::Release if failed_block => {}
+                // A failed block is put aside, as by any other client; the model has only one.
+                Act::Save(_) if failed_block => {}
                 Act::Savepoint | Act::Release | Act::RollbackTo if block.is_none() => {}
                 Act::Write | Act::Fail => {
                     upstream.run(machine.enter(CLIENT, kind, &settings, false));
@@ -133,6 +143,30 @@ proptest! {
                     upstream.run(machine.enter(CLIENT, kind, &settings, false));
                     if block.is_none() {
                         upstream.run(machine.commit(CLIENT));
+                    }
+                }
+                Act::Save(label) => match machine.save(KEEPER, &label.to_string()) {
+                    Ok(ops) => {
+                        upstream.run(ops);
+                        points.retain(|(known, _)| *known != label);
+                        points.push((label, committed.clone()));
+                    }
+                    Err(NoPoint::TooMany) => {}
+                    Err(why) => {
+                        prop_assert_eq!(why, NoPoint::Busy);
+                        prop_assert!(block.is_some());
+                    }
+                },
+                Act::Back(_) if block.is_some() => {}
+                Act::Back(label) => {
+                    let at = points.iter().position(|(known, _)| *known == label);
+                    match (machine.back(KEEPER, &label.to_string()), at) {
+                        (Ok(ops), Some(at)) => {
+                            upstream.run(ops);
+                            points.truncate(at + 1);
+                            committed = points[at].1.clone();
+                        }
+                        (result, at) => prop_assert_eq!((result, at), (Err(NoPoint::Unknown), None)),
                     }
                 }
                 Act::Begin => {
@@ -186,6 +220,8 @@ proptest! {
                 prop_assert_eq!(&upstream.alive, expected, "after {:?}", act);
                 prop_assert_eq!(machine.is_armed(), upstream.armed);
             }
+            let labels: Vec<String> = points.iter().map(|(label, _)| label.to_string()).collect();
+            prop_assert_eq!(machine.points().collect::<Vec<_>>(), labels);
         }
     }
 }
