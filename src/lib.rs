@@ -37,6 +37,7 @@
 //! - [`sandbox`]: virtual transactions, who holds the floor, what is shared, when it ends
 //! - [`plan`]: from a statement to what is done with it
 //! - [`seal`]: what `devinprod setup` puts into a database, and how to check it
+//! - [`rehearse`]: tries a migration on the real data, and undoes it
 //! - [`session`]: one client
 //! - [`console`]: the virtual database `devinprod`: SHOW SANDBOXES and its like
 //! - [`config`]: `devinprod.toml`, checked; composes the settings that the modules own
@@ -55,6 +56,7 @@ pub mod error;
 pub mod notify;
 pub mod plan;
 pub mod policy;
+pub mod rehearse;
 pub mod report;
 pub mod sandbox;
 pub mod seal;

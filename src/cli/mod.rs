@@ -11,6 +11,7 @@ mod notify;
 mod password;
 mod policy;
 pub mod print;
+mod rehearse;
 mod role_password;
 mod sandbox;
 mod serve;
@@ -75,6 +76,8 @@ enum Command {
     /// List your sandboxes, or throw one away
     #[command(subcommand)]
     Sandbox(sandbox::SandboxCommand),
+    /// Try a migration on the real data, in a transaction that cannot commit
+    Rehearse(rehearse::RehearseArgs),
     /// Say where you are and what holds there
     Status(status::StatusArgs),
 }
@@ -107,6 +110,7 @@ impl Cli {
             Command::Developer(command) => developer::run(command),
             Command::Budget(command) => budget::run(command),
             Command::Sandbox(command) => sandbox::run(command),
+            Command::Rehearse(args) => block_on(rehearse::run(args)),
             Command::Status(args) => status::run(args),
         };
         result.unwrap_or_else(|error| {

@@ -20,6 +20,7 @@ use crate::budget::Line;
 use crate::error::Refusal;
 use crate::sandbox::settings::Isolation;
 
+pub use crate::sql::value::quote_identifier;
 pub use command::SandboxAct;
 pub use handler::{Visitor, serve};
 
@@ -208,9 +209,4 @@ impl LockKind {
             Self::Upstream => "upstream",
         }
     }
-}
-
-/// A name as the console reads it back, quoted whatever it is.
-pub fn quote_identifier(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }

@@ -189,6 +189,11 @@ fn decode_unicode(body: &str, escape: char) -> Option<String> {
     String::from_utf16(&units).ok()
 }
 
+/// A name as the console reads it back, quoted whatever it is.
+pub fn quote_identifier(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -49,6 +49,7 @@ mod recorded;
 mod redirect_sql;
 mod redirect_upsert;
 mod redirect_written;
+mod rehearse;
 mod seal_anew;
 mod seal_attacks;
 mod seal_changes;
