@@ -8,6 +8,7 @@ use super::ledger::{Limit, Outcome, Share, Unused};
 use super::pace::Running;
 use super::refusal::unavailable;
 use crate::error::Refusal;
+use crate::sql::explained::Explained;
 
 /// The first batch of a statement; each further one is twice as large, up to the last.
 const FIRST_ROWS: u64 = 64;
@@ -24,6 +25,7 @@ pub struct Spending {
     /// None if nothing is limited.
     more: Option<Box<More>>,
     notices: Vec<Refusal>,
+    explained: Explained,
     _running: Vec<Arc<Running>>,
 }
 
@@ -55,6 +57,7 @@ impl Spending {
             bytes: u64::MAX,
             more: None,
             notices: Vec::new(),
+            explained: Explained::default(),
             _running: Vec::new(),
         }
     }
@@ -99,6 +102,32 @@ impl Spending {
                 true
             }
             _ => false,
+        }
+    }
+
+    /// Spends a row of this many bytes; of EXPLAIN ANALYZE, whose first column is `explained`, also the rows that it says were
+    /// read. If those are too many, what is left is spent all the same, as it would have been by the statement itself.
+    ///
+    /// # Errors
+    /// As [`Self::more`].
+    pub async fn row(&mut self, explained: Option<&str>, bytes: u64) -> Result<(), Refusal> {
+        let mut read = explained.map_or(0, |line| self.explained.row(line));
+        let mut most = read;
+        while read > 0 {
+            most = most.min(read);
+            let spent = match self.spend(most, 0) {
+                true => Ok(()),
+                false => self.more(most, 0).await,
+            };
+            match spent {
+                Ok(()) => read -= most,
+                Err(refusal) if most == 1 => return Err(refusal),
+                Err(_) => most /= 2,
+            }
+        }
+        match self.spend(1, bytes) {
+            true => Ok(()),
+            false => self.more(1, bytes).await,
         }
     }
 

@@ -5,14 +5,12 @@
 //! transaction command.
 
 mod cache;
-mod explained;
 pub mod redirect;
 mod redirected;
 mod touched;
 mod truncate;
 
 pub use cache::PlanCache;
-pub use explained::explained_rows;
 pub use redirected::{RETURNING, Redirected};
 pub use touched::Touched;
 

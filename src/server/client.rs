@@ -236,7 +236,11 @@ async fn serve(
         let registered = |target| register(&shared, process, Vec::new(), target);
         let context = &shared.context;
         context.client_event(&login, EventKind::ClientConnected);
-        passthrough::serve(stream, &upstream, &startup, &login, registered).await;
+        let limit = config.limits.max_message_size;
+        passthrough::serve(
+            stream, &upstream, &startup, &login, context, limit, registered,
+        )
+        .await;
         context.client_event(&login, EventKind::ClientDisconnected);
     } else {
         let secret: [u8; 4] = rand::random();

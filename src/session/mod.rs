@@ -33,7 +33,8 @@ mod transaction;
 
 pub use client::{Client, ClientError};
 pub use leave::serve;
-pub use shared::{Context, Login};
+pub use prepared::TextEncoding;
+pub use shared::{Context, Login, stopping};
 
 use crate::audit::EndReason;
 use crate::error::{Refusal, SqlState};

@@ -11,7 +11,7 @@ use super::{Session, Stop};
 use crate::audit::{EventKind, Verdict};
 use crate::budget::{self, Spending};
 use crate::error::Refusal;
-use crate::plan::{Touched, explained_rows};
+use crate::plan::Touched;
 use crate::upstream::command::Command;
 use crate::wire::backend;
 use crate::wire::frame::HEADER;
@@ -76,14 +76,14 @@ impl Session {
         if self.purse.is_cut() {
             return false;
         }
-        let rows = 1 + self.rows_explained();
+        let explained = self.explained();
         let Some(spending) = &mut self.purse.spending else {
             return true;
         };
-        if spending.spend(rows, bytes as u64) {
+        if explained.is_none() && spending.spend(1, bytes as u64) {
             return true;
         }
-        let paid = spending.more(rows, bytes as u64).await;
+        let paid = spending.row(explained.as_deref(), bytes as u64).await;
         let notices = spending.notices();
         self.tell_limits(notices);
         match paid {
@@ -95,20 +95,20 @@ impl Session {
         }
     }
 
-    /// Rows that the row at the front of the upstream's bytes says were read, where it is one of EXPLAIN ANALYZE.
-    fn rows_explained(&mut self) -> u64 {
+    /// What the row at the front of the upstream's bytes says, where it is one of EXPLAIN ANALYZE.
+    fn explained(&mut self) -> Option<String> {
         if !self
             .account
             .running()
             .is_some_and(|touched| touched.explains)
         {
-            return 0;
+            return None;
         }
         let Some(Ok(world)) = self.floor.as_mut().map(|floor| floor.world()) else {
-            return 0;
+            return None;
         };
         let row = world.link.input.get(HEADER..).unwrap_or_default();
-        backend::first_column(row).map_or(0, |line| explained_rows(&String::from_utf8_lossy(line)))
+        backend::first_column(row).map(|line| String::from_utf8_lossy(line).into_owned())
     }
 
     fn tell_limits(&mut self, notices: Vec<Refusal>) {

@@ -6,6 +6,7 @@
 pub mod classify;
 mod cursor;
 pub mod edit;
+pub mod explained;
 pub mod functions;
 pub(crate) mod keywords;
 pub mod lexer;

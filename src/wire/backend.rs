@@ -1,5 +1,6 @@
 //! Messages that a server sends, as the proxy writes them to its clients, and the few that it reads.
 
+use super::frame::HEADER;
 use crate::error::{Refusal, Severity};
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -277,6 +278,23 @@ pub fn column(body: &[u8], index: usize) -> Option<&[u8]> {
     None
 }
 
+/// The number at the end of a CommandComplete (a whole message) of INSERT, UPDATE, DELETE, MERGE or COPY; 0 for any other.
+pub fn rows_written(complete: &[u8]) -> u64 {
+    let tag = complete
+        .get(HEADER..)
+        .and_then(|body| body.split(|byte| *byte == 0).next())
+        .and_then(|tag| std::str::from_utf8(tag).ok())
+        .unwrap_or_default();
+    match tag.split_once(' ') {
+        Some(("INSERT" | "UPDATE" | "DELETE" | "MERGE" | "COPY", rest)) => rest
+            .rsplit(' ')
+            .next()
+            .and_then(|n| n.parse().ok())
+            .unwrap_or(0),
+        _ => 0,
+    }
+}
+
 fn message(out: &mut BytesMut, tag: u8, write: impl FnOnce(&mut BytesMut)) {
     out.put_u8(tag);
     let at = out.len();
@@ -335,5 +353,21 @@ mod tests {
         assert_eq!(column(row, 1), None);
         assert_eq!(column(row, 2), Some(&b"bc"[..]));
         assert_eq!(column(row, 3), None);
+    }
+
+    #[test]
+    fn tags_say_how_much_was_written() {
+        for (tag, rows) in [
+            ("INSERT 0 12", 12),
+            ("UPDATE 3", 3),
+            ("COPY 7", 7),
+            ("SELECT 9", 0),
+            ("BEGIN", 0),
+            ("", 0),
+        ] {
+            let mut message = BytesMut::new();
+            command_complete(&mut message, tag);
+            assert_eq!(rows_written(&message), rows, "{tag}");
+        }
     }
 }

@@ -57,6 +57,17 @@ pub fn peek(buffer: &[u8]) -> Result<Option<Header>, FrameError> {
     }))
 }
 
+/// Refuses a message that is larger than `limit` bytes.
+pub fn within(header: Header, limit: usize) -> Result<(), FrameError> {
+    if header.total <= limit {
+        return Ok(());
+    }
+    Err(FrameError::TooLong {
+        length: header.total,
+        limit,
+    })
+}
+
 /// Takes one whole message off the start of `buffer`; None while it is incomplete.
 ///
 /// The limit is checked as soon as the header is there, so that nobody makes the buffer grow beyond it.
@@ -64,12 +75,7 @@ pub fn take(buffer: &mut BytesMut, limit: usize) -> Result<Option<Frame>, FrameE
     let Some(header) = peek(buffer)? else {
         return Ok(None);
     };
-    if header.total > limit {
-        return Err(FrameError::TooLong {
-            length: header.total,
-            limit,
-        });
-    }
+    within(header, limit)?;
     if buffer.len() < header.total {
         return Ok(None);
     }

@@ -227,6 +227,11 @@ pub const NO_PARAMETERS: &[u8] = &[0, 0, 0, 0, 0, 0];
 /// A Parse's tail that leaves all parameter types to the server.
 pub const NO_TYPES: &[u8] = &[0, 0];
 
+/// Writes a Query.
+pub fn query(out: &mut BytesMut, text: &[u8]) {
+    message(out, b'Q', text.len() + 1, |out| string(out, text));
+}
+
 /// Writes a Parse.
 pub fn parse(out: &mut BytesMut, name: &[u8], text: &[u8], types: &[u8]) {
     message(

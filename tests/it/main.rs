@@ -3,6 +3,7 @@
 
 mod audit;
 mod audit_cli;
+mod audit_places;
 mod audit_sql;
 mod budgets;
 mod canary;
@@ -25,6 +26,7 @@ mod fidelity_sqlx;
 mod fleet;
 mod fleet_model;
 mod fleet_serve;
+mod fleet_tls;
 mod fuzz;
 mod harness;
 mod harness_works;
@@ -41,6 +43,7 @@ mod oracle;
 mod own_cells;
 mod own_cells_kit;
 mod own_cells_returning;
+mod passthrough;
 mod points;
 mod policy_cases;
 mod policy_check;
