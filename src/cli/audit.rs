@@ -168,7 +168,7 @@ pub(super) fn run(command: AuditCommand) -> anyhow::Result<ExitCode> {
         AuditCommand::Search(args) => search::search(&args)?,
         AuditCommand::Tail(args) => search::tail(&args)?,
         AuditCommand::Report(args) => report::run(&args)?,
-        AuditCommand::Setup(args) => block_on(setup::run(&args))?,
+        AuditCommand::Setup(args) => return block_on(setup::run(&args)),
     }
     Ok(ExitCode::SUCCESS)
 }

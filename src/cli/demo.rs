@@ -49,6 +49,8 @@ struct Urls {
     record: String,
     /// The folder of the audit's log.
     log: PathBuf,
+    /// The proxy's configuration.
+    config: PathBuf,
 }
 
 pub(super) fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
@@ -79,6 +81,7 @@ async fn demo(args: DemoArgs) -> anyhow::Result<ExitCode> {
         direct: cluster.url(shop::DATABASE),
         record: cluster.url(record::DATABASE),
         log: proxy.log.clone(),
+        config: proxy.config.clone(),
     };
     let code = if args.check {
         tour::take(&urls, &secrets).await
@@ -150,6 +153,7 @@ fn announce(urls: &Urls) {
         direct,
         record,
         log,
+        config,
     } = urls;
     print::note(format!(
         "
@@ -166,11 +170,15 @@ Who did what is on record, in a log and, for those who ask in SQL, in a database
   devinprod audit search --dir {log} --table customers
   devinprod audit verify {log} --sql \"{record}\"
   psql \"{record}\" -c \"SELECT * FROM devinprod_audit.sensitive_reads\"
+How much may be read, and was:
+  devinprod budget list --config {config}
+  devinprod budget grant {DEVELOPER} --rows 50000 --for 1h --because \"a report\" --config {config}
 To begin again: psql \"{console}\" -c \"RESET SANDBOX default\"
 Ctrl-C ends everything.
 ",
         console = console_url(proxy),
         log = log.display(),
+        config = config.display(),
     ));
     print::line(format!("DATABASE_URL={proxy}"));
     print::line(format!("UPSTREAM_URL={direct}"));

@@ -1,5 +1,6 @@
 //! The command line: one file per command; `print` is the only one that prints.
 
+mod administrator;
 mod audit;
 mod budget;
 mod config;

@@ -11,15 +11,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::Subcommand;
 use tokio_postgres::Client;
 
-use super::{Failure, block_on, print};
+use super::{Failure, administrator, block_on, print};
 use crate::policy::{Loaded, Policy, Wrong, json_schema};
 use crate::report::Report;
-use crate::upstream::address::Address;
-use crate::upstream::admin::admin;
 
 /// Where policies are looked for if no file is named.
 const FOLDER: &str = "policies";
@@ -30,9 +27,9 @@ pub(super) enum PolicyCommand {
     Check(check::CheckArgs),
     /// Run the cases that stand in the files
     Test(test::TestArgs),
-    /// Say what each column is that comes out of a query, and why
+    /// Say what each column is that comes out of a query, and why; if the database is sealed with a policy, the query is tried
     Explain(explain::ExplainArgs),
-    /// Write a first policy for a database, or say what is new in it
+    /// Write a first policy for a database, or say what is new in it; --url may be of anybody who may read its tables
     Suggest(suggest::SuggestArgs),
     /// Print the JSON schema of policy files, for editors
     Schema,
@@ -152,8 +149,5 @@ fn groups(names: &[String]) -> std::collections::BTreeSet<String> {
 }
 
 async fn connect(url: &str) -> anyhow::Result<Client> {
-    let address: Address = url.parse().context("the URL is not right")?;
-    admin(&address)
-        .await
-        .with_context(|| format!("cannot connect to {address}"))
+    Ok(administrator::connect(url).await?.1)
 }

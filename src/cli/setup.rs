@@ -1,14 +1,14 @@
 //! `devinprod setup`: seals a database against commits and, with a policy, sensitive columns against being read; or takes
 //! the seal away.
 
-use std::io::{self, BufRead, IsTerminal};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Args;
 use tokio_postgres::Client;
 
+use super::administrator::{self, AdminUrl};
 use super::role_password::RolePassword;
 use super::{Failure, print};
 use crate::audit::administered;
@@ -16,19 +16,12 @@ use crate::config::Config;
 use crate::policy::{Policy, live};
 use crate::seal::{self, Finding, Names, SealOptions, SealPlan, Survey};
 use crate::upstream::address::Address;
-use crate::upstream::admin::admin;
 
 /// Which database to seal, and how.
 #[derive(Debug, Args)]
 pub(super) struct SetupArgs {
-    /// The URL of an administrator of the database; it is used now and stored nowhere
-    #[arg(
-        long,
-        value_name = "URL",
-        env = "DEVINPROD_ADMIN_URL",
-        hide_env_values = true
-    )]
-    url: String,
+    #[command(flatten)]
+    database: AdminUrl,
     /// Print the SQL for somebody to read and run with psql, and change nothing
     #[arg(long)]
     print: bool,
@@ -71,13 +64,7 @@ pub(super) struct SetupArgs {
 
 /// Shows the plan and, unless it is only to be printed, runs it.
 pub(super) async fn run(args: SetupArgs) -> anyhow::Result<ExitCode> {
-    let address: Address = args
-        .url
-        .parse()
-        .context("the administrator's URL is not right")?;
-    let client = admin(&address)
-        .await
-        .with_context(|| format!("cannot connect to {address}"))?;
+    let (address, client) = args.database.connect().await?;
     let names = Names::with_prefix(&args.prefix)?;
     let survey = seal::survey(&client, &names).await?;
     if args.remove {
@@ -236,25 +223,7 @@ fn agreed(args: &SetupArgs, plan: &SealPlan, survey: &Survey, verb: &str) -> any
     for Finding { what, remedy, .. } in open {
         print::note(format!("  - {what}\n    hint: {remedy}"));
     }
-    if args.yes {
-        return Ok(true);
-    }
-    if !io::stdin().is_terminal() {
-        bail!(
-            "setup asks before it changes a database: give --yes, or --print to only see the SQL"
-        );
-    }
-    print::note(format!(
-        "Run this, in one transaction, on {}? [y/N]",
-        survey.database
-    ));
-    let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer)?;
-    let yes = matches!(answer.trim(), "y" | "Y" | "yes");
-    if !yes {
-        print::note("nothing was changed");
-    }
-    Ok(yes)
+    administrator::agreed(args.yes, "setup", &survey.database)
 }
 
 /// The lines for devinprod.toml.

@@ -24,6 +24,7 @@ use tokio_postgres::{Client, NoTls};
 use super::chaos_kit::{developers, eventually, unsealed_upstream};
 use super::harness::wire;
 use super::harness::{self, TestDatabase, scalar};
+use super::notify_kit::{self, Web};
 use super::process_kit::Process;
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -46,9 +47,11 @@ async fn audit_database(retention_days: Option<u32>) -> TestDatabase {
     database
 }
 
+/// Roles are the whole cluster's.
+static ROLES: Mutex<()> = Mutex::const_new(());
+
 /// Makes the schema, twice: the second time does no harm.
 async fn make(database: &TestDatabase, retention_days: Option<u32>) {
-    static ROLES: Mutex<()> = Mutex::const_new(());
     let _alone = ROLES.lock().await;
     let options = Options {
         verifier: Some(Verifier::from_password("secret", 4096)),
@@ -192,7 +195,13 @@ async fn nobody_waits_for_a_database_that_is_away_and_what_it_missed_is_copied()
     make(&copy, None).await;
     let upstream = harness::database().await;
     let folder = tempfile::tempdir().unwrap();
-    let process = Process::start_in(folder.path(), &config(&upstream, &copy), "");
+    let told = Web::start(vec![notify_kit::Does::status(200)]);
+    let config = format!(
+        "{}[[notify]]\nname = \"team\"\nkind = \"webhook\"\nurl = \"{}\"\n",
+        config(&upstream, &copy),
+        told.url("/")
+    );
+    let process = Process::start_in(folder.path(), &config, "");
     let mut client = wire::Client::connect(&process.url("dev1")).await;
     client.simple("SELECT 1 AS before").await;
     let records = |part: &'static str| {
@@ -229,11 +238,20 @@ async fn nobody_waits_for_a_database_that_is_away_and_what_it_missed_is_copied()
         found
     };
     eventually("it is noted", || async { noted("sql_lost") == 1 }).await;
+    let lost = told.next_with("is not being copied into its database").json;
+    assert_eq!(
+        (&lost["event"], &lost["state"]),
+        (&"audit".into(), &"trouble".into())
+    );
     cluster.restart().await.unwrap();
     eventually("all is copied", || async {
         records("during").await == "50" && records("sql_back").await == "1"
     })
     .await;
+    let back = told
+        .next_with("is being copied into its database again")
+        .json;
+    assert_eq!(back["state"], "over");
     assert!(process.stop().success());
     assert_same(&audit, &copy).await;
 }
@@ -469,4 +487,40 @@ async fn what_was_changed_in_the_database_is_found() {
     let (code, text) = said();
     assert_eq!(code, Some(1), "{text}");
     assert!(text.contains("the log's end was cut off"), "{text}");
+}
+
+#[tokio::test]
+async fn setup_asks_before_it_changes_a_database() {
+    let database = audit_database(None).await;
+    let _alone = ROLES.lock().await;
+    let owner = database.connect().await;
+    owner
+        .batch_execute("DROP SCHEMA devinprod_audit CASCADE")
+        .await
+        .unwrap();
+    let is_there = "SELECT count(*) FROM pg_namespace WHERE nspname = 'devinprod_audit'";
+    let setup = |more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_devinprod"));
+        command
+            .args(["audit", "setup", "--url", &database.url])
+            .args(more);
+        let output = command.stdin(std::process::Stdio::null()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.success(), said)
+    };
+    let (done, said) = setup(&[]);
+    assert!(!done, "{said}");
+    assert!(
+        said.contains("audit setup asks before it changes a database: give --yes"),
+        "{said}"
+    );
+    assert!(
+        said.contains("the schema devinprod_audit, owned by"),
+        "{said}"
+    );
+    assert!(setup(&["--print"]).0);
+    assert_eq!(scalar(&owner, is_there).await, "0");
+    let (done, said) = setup(&["--yes"]);
+    assert!(done, "{said}");
+    assert_eq!(scalar(&owner, is_there).await, "1");
 }

@@ -90,6 +90,7 @@ async fn the_tour_passes_and_the_shop_is_kept() {
     let password = first.proxy.clone();
     looks_real(&first.direct).await;
 
+    budgets_are_listed_and_granted(dir.path());
     let inside = harness::connect(&first.proxy).await;
     inside
         .batch_execute("DELETE FROM order_items")
@@ -119,6 +120,38 @@ async fn the_tour_passes_and_the_shop_is_kept() {
     assert!(!rival.status.success());
     assert!(String::from_utf8_lossy(&rival.stderr).contains("in use"));
     second.interrupt();
+}
+
+/// The commands for the team find the running demo by the configuration in its folder, which holds passwords.
+fn budgets_are_listed_and_granted(dir: &Path) {
+    let config = dir.join("devinprod.toml");
+    let mode = std::os::unix::fs::PermissionsExt::mode(&config.metadata().unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    let budget = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_devinprod"));
+        command.arg("budget").args(arguments).arg("--config");
+        let output = command.arg(&config).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let listed = budget(&["list", "dev1"]);
+    assert!(listed.contains("rows per 1h"), "{listed}");
+    budget(&[
+        "grant",
+        "dev1",
+        "--rows",
+        "77",
+        "--for",
+        "1h",
+        "--because",
+        "a test",
+    ]);
+    let listed = budget(&["list", "dev1"]);
+    assert!(
+        listed.contains("rows granted") && listed.contains("77"),
+        "{listed}"
+    );
 }
 
 /// Thousands of rows with values that a mask will have to find.

@@ -1,27 +1,22 @@
 //! `devinprod audit setup`: makes the database that the log is copied into.
 
-use anyhow::Context;
+use std::process::ExitCode;
+
 use clap::Args;
 
 use crate::audit::postgres::{AUDITOR, Options, WRITER, script};
+use crate::cli::administrator::{AdminUrl, agreed};
 use crate::cli::role_password::RolePassword;
 use crate::cli::{Failure, print};
 use crate::report::units::Span;
 use crate::upstream::address::Address;
-use crate::upstream::admin::admin;
 
 const DAY: u64 = 86_400;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct SetupArgs {
-    /// The URL of who will own the copy, and may make roles; it is used now and stored nowhere
-    #[arg(
-        long,
-        value_name = "URL",
-        env = "DEVINPROD_ADMIN_URL",
-        hide_env_values = true
-    )]
-    url: String,
+    #[command(flatten)]
+    database: AdminUrl,
     /// Drop days that are older, such as 90d; what was set before stays if this is left out
     #[arg(long, value_name = "DAYS")]
     retention: Option<String>,
@@ -31,16 +26,14 @@ pub(in crate::cli) struct SetupArgs {
     /// Print the SQL for somebody to read and run with psql, and change nothing
     #[arg(long)]
     print: bool,
+    /// Do not ask before changing the database
+    #[arg(long)]
+    yes: bool,
 }
 
-pub(super) async fn run(args: &SetupArgs) -> anyhow::Result<()> {
-    let address: Address = args
-        .url
-        .parse()
-        .context("the URL of the audit's database is not right")?;
-    let client = admin(&address)
-        .await
-        .with_context(|| format!("cannot connect to {address}"))?;
+/// Shows what it does and, unless it is only to be printed, asks and does it.
+pub(super) async fn run(args: &SetupArgs) -> anyhow::Result<ExitCode> {
+    let (address, client) = args.database.connect().await?;
     let exists = client
         .query_opt(
             "SELECT FROM pg_catalog.pg_roles WHERE rolname = $1",
@@ -57,6 +50,10 @@ pub(super) async fn run(args: &SetupArgs) -> anyhow::Result<()> {
     if args.print {
         print::line(script.trim_end());
     } else {
+        explain(&address, &options, exists);
+        if !agreed(args.yes, "audit setup", &address.database)? {
+            return Ok(ExitCode::FAILURE);
+        }
         client.batch_execute(&script).await.map_err(told)?;
         print::note(format!(
             "{} is ready for the audit: {WRITER} may add records, members of {AUDITOR} may read them, nobody but their \
@@ -67,7 +64,28 @@ pub(super) async fn run(args: &SetupArgs) -> anyhow::Result<()> {
     password.tell(&address, WRITER, "The setting", |url| {
         format!("[audit]\nsql_url = \"{url}\"")
     });
-    Ok(())
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What is about to change.
+fn explain(address: &Address, options: &Options, exists: bool) {
+    let (database, owner) = (&address.database, &address.user);
+    print::note(format!("What changes, in {database} as {owner}:"));
+    let role = match (exists, options.verifier.is_some()) {
+        (false, _) => {
+            format!("the roles {WRITER}, who may log in, and {AUDITOR}, if it is missing")
+        }
+        (true, true) => format!("{WRITER} gets another password"),
+        (true, false) => format!("{WRITER} is there, and keeps its password"),
+    };
+    print::note(format!("  1. {role}"));
+    print::note(format!(
+        "  2. the schema devinprod_audit, owned by {owner}: what is missing of its tables, views and functions; \
+         {WRITER} may add records, members of {AUDITOR} may read them"
+    ));
+    if let Some(days) = options.retention_days {
+        print::note(format!("  3. days older than {days} days may be dropped"));
+    }
 }
 
 /// Whole days.

@@ -8,6 +8,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use super::secrets::write_private;
 use super::{DEVELOPER, DemoArgs, Failure, Secrets, USUAL_PORT, record, shop};
 use crate::cli::audit::Audit;
 use crate::cli::budget::Keeping;
@@ -18,6 +19,9 @@ use crate::policy::Policy;
 use crate::seal::{self, Names, SealOptions};
 use crate::server::Server;
 use crate::upstream::admin::admin;
+
+/// The configuration's name in the demo's folder.
+const CONFIG: &str = "devinprod.toml";
 
 /// Seals the shop, or completes its seal; nothing is done to a whole one.
 pub(super) async fn seal(cluster: &Cluster, secrets: &Secrets) -> anyhow::Result<()> {
@@ -46,6 +50,8 @@ pub(super) async fn seal(cluster: &Cluster, secrets: &Secrets) -> anyhow::Result
 pub(super) struct Proxy {
     /// The folder of the audit's log.
     pub(super) log: PathBuf,
+    /// Its configuration, for the commands that ask a running proxy.
+    pub(super) config: PathBuf,
     address: SocketAddr,
     stop: oneshot::Sender<()>,
     served: JoinHandle<std::io::Result<()>>,
@@ -61,7 +67,8 @@ impl Proxy {
     ) -> anyhow::Result<Self> {
         let listener = listen(args.port).await?;
         let address = listener.local_addr()?;
-        let config = config(&args.dir, address, cluster, secrets)?;
+        let path = args.dir.join(CONFIG);
+        let config = config(&path, address, cluster, secrets)?;
         let log = config.audit.folder.clone();
         let notifier = Notifier::start(&config.notify, Timing::default());
         let audit = Audit::start(&config.audit, config.audit_sql.as_ref(), notifier)?;
@@ -84,6 +91,7 @@ impl Proxy {
         });
         Ok(Self {
             log,
+            config: path,
             address,
             stop,
             served,
@@ -125,13 +133,14 @@ async fn listen(port: Option<u16>) -> anyhow::Result<TcpListener> {
 }
 
 fn config(
-    dir: &Path,
+    path: &Path,
     address: SocketAddr,
     cluster: &Cluster,
     secrets: &Secrets,
 ) -> anyhow::Result<Config> {
     let text = format!(
-        r#"
+        r#"# Written anew whenever the demo starts.
+
 [listen]
 address = "{address}"
 
@@ -153,8 +162,9 @@ password = "{verifier}"
         url = upstream_url(cluster, secrets),
         verifier = secrets.developer_verifier(),
     );
-    // Only in memory: what it says is known to be right, but for a mistake in this program.
-    let loaded = Config::parse(&dir.join("demo.toml"), &text, &|_| None)?;
+    write_private(path, text.as_bytes())
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    let loaded = Config::parse(path, &text, &|_| None)?;
     Ok(loaded.config)
 }
 

@@ -61,17 +61,22 @@ impl Secrets {
     }
 
     fn write(&self, path: &Path) -> anyhow::Result<()> {
-        let partial = path.with_extension("partial");
-        let _ = fs::remove_file(&partial);
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&partial)?;
-        file.write_all(&serde_json::to_vec(self)?)?;
-        file.sync_all()?;
-        Ok(fs::rename(&partial, path)?)
+        write_private(path, &serde_json::to_vec(self)?)
     }
+}
+
+/// Writes a file that nobody else can read, as a whole or not at all.
+pub(super) fn write_private(path: &Path, text: &[u8]) -> anyhow::Result<()> {
+    let partial = path.with_extension("partial");
+    let _ = fs::remove_file(&partial);
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&partial)?;
+    file.write_all(text)?;
+    file.sync_all()?;
+    Ok(fs::rename(&partial, path)?)
 }
 
 fn random_password() -> String {

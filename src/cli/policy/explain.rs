@@ -10,7 +10,8 @@ use tokio_postgres::{Client, SimpleQueryMessage};
 
 use super::names::SealNames;
 use super::stage::Stage;
-use super::{connect, groups, load_single};
+use super::{groups, load_single};
+use crate::cli::administrator::AdminUrl;
 use crate::cli::{Failure, print};
 use crate::policy::live::{self, Catalog, Column, Relation};
 use crate::policy::{Loaded, Policy};
@@ -25,14 +26,8 @@ pub(in crate::cli) struct ExplainArgs {
     /// A group of theirs; may be given repeatedly
     #[arg(long = "group", value_name = "GROUP")]
     groups: Vec<String>,
-    /// The database, as a superuser; if it is sealed with a policy, the statement is tried as the developer
-    #[arg(
-        long,
-        value_name = "URL",
-        env = "DEVINPROD_ADMIN_URL",
-        hide_env_values = true
-    )]
-    url: String,
+    #[command(flatten)]
+    database: AdminUrl,
     /// A file of the policy; may be given repeatedly [default: policies/*.toml]
     #[arg(long = "file", value_name = "FILE")]
     files: Vec<PathBuf>,
@@ -55,7 +50,7 @@ pub(super) async fn run(args: ExplainArgs) -> anyhow::Result<ExitCode> {
             )
         })?
         .map(str::to_owned);
-    let mut client = connect(&args.url).await?;
+    let (_, mut client) = args.database.connect().await?;
     let catalog = live::catalog(&client).await;
     let catalog = catalog.context("cannot read the catalog")?;
     let sealed = live::sealed(&client).await?;
@@ -87,7 +82,13 @@ pub(super) async fn run(args: ExplainArgs) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let player = (args.developer.clone(), groups);
-    let stage = Stage::open(&args.url, &names, &policy, &BTreeSet::from([player])).await?;
+    let stage = Stage::open(
+        &args.database.url,
+        &names,
+        &policy,
+        &BTreeSet::from([player]),
+    )
+    .await?;
     let tried = attempt(&stage, &args.developer, &args.query).await;
     stage.close().await?;
     match tried? {

@@ -6,7 +6,7 @@ use anyhow::Context;
 use clap::Args;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
-use super::connect;
+use crate::cli::administrator::AdminUrl;
 use crate::cli::{Failure, print};
 use crate::policy::live::{self, Catalog, Relation};
 use crate::policy::suggest::{self, Looks};
@@ -16,14 +16,8 @@ const ROWS: u32 = 200;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct SuggestArgs {
-    /// The database, as somebody who may read its tables
-    #[arg(
-        long,
-        value_name = "URL",
-        env = "DEVINPROD_ADMIN_URL",
-        hide_env_values = true
-    )]
-    url: String,
+    #[command(flatten)]
+    database: AdminUrl,
     /// The upstream's name in devinprod.toml [default: the database's]
     #[arg(long, value_name = "NAME")]
     upstream: Option<String>,
@@ -36,7 +30,7 @@ pub(in crate::cli) struct SuggestArgs {
 }
 
 pub(super) async fn run(args: SuggestArgs) -> anyhow::Result<ExitCode> {
-    let client = connect(&args.url).await?;
+    let (_, client) = args.database.connect().await?;
     let catalog = live::catalog(&client).await;
     let catalog = catalog.context("cannot read the catalog")?;
     let sealed = match args.drift {
