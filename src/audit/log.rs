@@ -25,8 +25,10 @@ use super::sink::Sink;
 use super::time::milliseconds;
 use super::{retain, spool};
 
-/// How long records are collected before they are written, if nobody waits for them: well below the 100 ms after
-/// which they are promised to be on disk.
+/// After this, a record is on disk, even if nobody waits for it.
+pub const PROMISED: Duration = Duration::from_millis(100);
+/// How long records are collected before they are written, if nobody waits for them. The disk has what is left of
+/// [`PROMISED`]: a record may come just when a write has begun, and waits for that one, too.
 const LINGER: Duration = Duration::from_millis(25);
 /// How often old segments are looked for.
 const RETAIN: Duration = Duration::from_secs(60);
@@ -176,7 +178,7 @@ impl Log {
         last_checkpoint: Option<Checkpoint>,
     ) -> Self {
         Self {
-            courier: Courier::start(&settings.checkpoints),
+            courier: Courier::start(settings),
             settings: settings.clone(),
             _lock: lock,
             key,

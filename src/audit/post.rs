@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::pki_types::CertificateDer;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use url::Url;
 
@@ -29,15 +30,21 @@ impl Answer {
     }
 }
 
-/// Sends `json` to `url`, as who knows `token` if there is one; blocks for at most `patience`. The certificates that
-/// this system trusts are trusted; the environment may name a proxy, as usual.
+/// Sends `json` to `url`, as who knows `token` if there is one; blocks for at most `patience`. These authorities are trusted,
+/// or, without any, those that this system trusts; the environment may name a proxy, as usual.
 ///
 /// # Errors
 /// No answer came.
-pub fn post(url: &Url, token: Option<&str>, json: &[u8], patience: Duration) -> io::Result<Answer> {
+pub fn post(
+    url: &Url,
+    token: Option<&str>,
+    json: &[u8],
+    authorities: &[CertificateDer<'_>],
+    patience: Duration,
+) -> io::Result<Answer> {
     let tls = TlsConfig::builder()
         .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .root_certs(system_roots())
+        .root_certs(roots(authorities))
         .build();
     let agent = ureq::Agent::new_with_config(
         ureq::Agent::config_builder()
@@ -82,13 +89,15 @@ fn without_url(error: ureq::Error) -> io::Error {
     }
 }
 
-/// The certificates that this system trusts.
-fn system_roots() -> RootCerts {
-    let found = rustls_native_certs::load_native_certs();
-    let certificates = found.certs.iter();
-    RootCerts::Specific(Arc::new(
-        certificates
-            .map(|der| Certificate::from_der(der).to_owned())
-            .collect(),
-    ))
+/// These authorities, or those that this system trusts.
+fn roots(authorities: &[CertificateDer<'_>]) -> RootCerts {
+    let owned = |der: &CertificateDer<'_>| Certificate::from_der(der).to_owned();
+    let trusted = match authorities {
+        [] => {
+            let found = rustls_native_certs::load_native_certs();
+            found.certs.iter().map(owned).collect()
+        }
+        authorities => authorities.iter().map(owned).collect(),
+    };
+    RootCerts::Specific(Arc::new(trusted))
 }

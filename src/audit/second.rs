@@ -10,9 +10,11 @@ use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use rustls::pki_types::CertificateDer;
+
 use super::event::{Event, EventKind};
 use super::post::post;
-use super::settings::{SecondPlace, Syslog};
+use super::settings::{AuditSettings, SecondPlace, Syslog};
 use super::time::Utc;
 
 /// How many checkpoints may wait; of more, the oldest are dropped, as each later one binds all that came before it.
@@ -47,14 +49,16 @@ struct State {
 
 impl Courier {
     /// Starts the thread, if there is a second place.
-    pub fn start(place: &SecondPlace) -> Self {
+    pub fn start(settings: &AuditSettings) -> Self {
+        let place = &settings.checkpoints;
         if matches!(place, SecondPlace::Nowhere) {
             return Self { shared: None };
         }
         let shared = Arc::new(Shared::default());
         let (working, place) = (shared.clone(), place.clone());
+        let authorities = settings.authorities.clone();
         let thread = std::thread::Builder::new().name("checkpoints".to_owned());
-        let started = thread.spawn(move || working.run(&place));
+        let started = thread.spawn(move || working.run(&place, &authorities));
         if let Err(error) = started {
             shared.with(|state| {
                 state.ended = true;
@@ -127,11 +131,11 @@ impl Shared {
         change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn run(&self, place: &SecondPlace) {
+    fn run(&self, place: &SecondPlace, authorities: &[CertificateDer<'_>]) {
         let mut pause = PAUSE;
         let mut lost = false;
         while let Some(line) = self.next() {
-            match deliver(place, &line) {
+            match deliver(place, authorities, &line) {
                 Ok(()) => {
                     pause = PAUSE;
                     self.with(|state| {
@@ -195,11 +199,11 @@ impl Shared {
     }
 }
 
-fn deliver(place: &SecondPlace, line: &[u8]) -> io::Result<()> {
+fn deliver(place: &SecondPlace, authorities: &[CertificateDer<'_>], line: &[u8]) -> io::Result<()> {
     match place {
         SecondPlace::Nowhere => Ok(()),
         SecondPlace::File(path) => append(path, line),
-        SecondPlace::Http(url) => send_post(url, line),
+        SecondPlace::Http(url) => send_post(url, authorities, line),
         SecondPlace::Syslog(syslog) => send(syslog, line),
     }
 }
@@ -215,8 +219,8 @@ fn append(path: &Path, line: &[u8]) -> io::Result<()> {
     file.sync_data()
 }
 
-fn send_post(url: &url::Url, line: &[u8]) -> io::Result<()> {
-    let answer = post(url, None, line, PATIENCE)?;
+fn send_post(url: &url::Url, authorities: &[CertificateDer<'_>], line: &[u8]) -> io::Result<()> {
+    let answer = post(url, None, line, authorities, PATIENCE)?;
     match answer.is_success() {
         true => Ok(()),
         false => Err(io::Error::other(format!("it answered {}", answer.status))),
@@ -343,7 +347,7 @@ mod tests {
         let server = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = place(&server);
         let answered = answer_one(server, "204");
-        send_post(&url, LINE).unwrap();
+        send_post(&url, &[], LINE).unwrap();
         let request = answered.join().unwrap();
         assert!(
             request.starts_with("POST /in?token=s3cret HTTP/1.1\r\n"),
@@ -355,11 +359,11 @@ mod tests {
             let server = TcpListener::bind("127.0.0.1:0").unwrap();
             let url = place(&server);
             let answered = answer_one(server, status);
-            let error = send_post(&url, LINE).unwrap_err().to_string();
+            let error = send_post(&url, &[], LINE).unwrap_err().to_string();
             answered.join().unwrap();
             assert_eq!(error, format!("it answered {status}"));
         }
-        let nobody = send_post(&url, LINE).unwrap_err().to_string();
+        let nobody = send_post(&url, &[], LINE).unwrap_err().to_string();
         assert!(!nobody.contains("s3cret"), "{nobody}");
     }
 
@@ -367,7 +371,10 @@ mod tests {
     fn what_fails_is_tried_again_in_order_and_noted() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("not/there/yet");
-        let courier = Courier::start(&SecondPlace::File(path.clone()));
+        let courier = Courier::start(&AuditSettings {
+            checkpoints: SecondPlace::File(path.clone()),
+            ..AuditSettings::in_folder(folder.path())
+        });
         courier.carry(b"one".to_vec());
         courier.carry(b"two".to_vec());
         let wait_for = |expected: &EventKind| {

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustls::pki_types::CertificateDer;
+
 /// How the audit is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditSettings {
@@ -24,6 +26,8 @@ pub struct AuditSettings {
     pub checkpoint_interval: Duration,
     /// Where checkpoints go besides.
     pub checkpoints: SecondPlace,
+    /// Who may vouch for the second place, if it is reached by HTTPS; empty: whom this system trusts.
+    pub authorities: Vec<CertificateDer<'static>>,
 }
 
 /// Where checkpoints go besides the log, so that who can write the log's folder cannot cut its end off unseen.
@@ -62,6 +66,7 @@ impl AuditSettings {
             segment_age: Duration::from_secs(24 * 3_600),
             retention: None,
             checkpoint_interval: Duration::from_secs(10),
+            authorities: Vec::new(),
         }
     }
 }

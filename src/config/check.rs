@@ -22,7 +22,7 @@ use crate::report::toml_file::beside;
 use crate::report::units::{Size, Span};
 use crate::report::{Problem, Report};
 use crate::sandbox::settings::SandboxSettings;
-use crate::wire::tls::{ServerTls, TlsError};
+use crate::wire::tls::{ServerTls, TlsError, certificates};
 
 /// Postgres' own limit on a message (`PQ_LARGE_MESSAGE_LIMIT`), and the least that is of any use.
 const MESSAGE_SIZES: std::ops::RangeInclusive<u64> = (64 << 10)..=((1 << 30) - 1);
@@ -359,6 +359,19 @@ impl Check<'_> {
                     file.span(),
                     format!("{}: {error}", resolved.display()),
                 ));
+                None
+            }
+        }
+    }
+
+    /// A file of authorities, in PEM, that are trusted in the place of the system's.
+    fn authorities(&mut self, file: &Spanned<PathBuf>) -> Option<String> {
+        let text = self.content(file)?;
+        match certificates(text.as_bytes()) {
+            Ok(_) => Some(text),
+            Err(error) => {
+                self.problems
+                    .push(Problem::at(file.span(), error.to_string()));
                 None
             }
         }

@@ -70,7 +70,7 @@ fn send(
     json: &serde_json::Value,
     patience: Duration,
 ) -> Result<String, Failure> {
-    let answer = post(url, token, json.to_string().as_bytes(), patience).map_err(unreached)?;
+    let answer = post(url, token, json.to_string().as_bytes(), &[], patience).map_err(unreached)?;
     let mut said = format!("it answered {}", answer.status);
     let body = clean(answer.body.trim(), 200);
     if !body.is_empty() {

@@ -51,6 +51,18 @@ pub enum TlsError {
     Pair(#[source] rustls::Error),
 }
 
+/// The certificates of a PEM text, such as those of authorities that are to be trusted.
+///
+/// # Errors
+/// It has none, or one that cannot be read.
+pub fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let found = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
+    found
+        .ok()
+        .filter(|found| !found.is_empty())
+        .ok_or(TlsError::Certificate)
+}
+
 impl ServerTls {
     /// Reads a certificate chain (leaf first) and its private key from PEM files.
     pub fn load(certificate: &Path, key: &Path) -> Result<Self, TlsError> {

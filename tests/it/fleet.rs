@@ -51,6 +51,17 @@ pub async fn proxy(server: &KeyServer, unreachable: Unreachable, proxies: u64) -
     proxy_in(folder, settings(server, unreachable, proxies), 0).await
 }
 
+/// One of several proxies with the server at this address.
+pub async fn proxy_at(address: Address) -> Proxy {
+    let settings = SharedSettings {
+        address,
+        prefix: "test".to_owned(),
+        unreachable: Unreachable::Refuse,
+        proxies: 2.try_into().unwrap(),
+    };
+    proxy_in(Arc::new(tempfile::tempdir().unwrap()), settings, 0).await
+}
+
 /// One whose machine's clock is off by so many milliseconds.
 async fn proxy_in(folder: Arc<tempfile::TempDir>, settings: SharedSettings, off: i64) -> Proxy {
     let events = Kept::default();
@@ -94,7 +105,7 @@ fn want(limits: &[Limit], needed: u64, wished: u64) -> Want {
 
 impl Proxy {
     /// Reserves exactly this; None if it is refused.
-    async fn take(&self, limit: &Limit, amount: u64) -> Option<Share> {
+    pub async fn take(&self, limit: &Limit, amount: u64) -> Option<Share> {
         let wants = [want(std::slice::from_ref(limit), amount, amount)];
         match self.ledger.reserve(&wants).await.unwrap() {
             Outcome::Reserved(shares) => shares.into_iter().next(),
@@ -102,7 +113,7 @@ impl Proxy {
         }
     }
 
-    async fn is_refused(&self, limit: &Limit) -> bool {
+    pub async fn is_refused(&self, limit: &Limit) -> bool {
         let wants = [want(std::slice::from_ref(limit), 1, 1)];
         self.ledger.reserve(&wants).await.is_err()
     }
@@ -110,6 +121,17 @@ impl Proxy {
     async fn used(&self, limit: &Limit) -> u64 {
         let counter = std::slice::from_ref(&limit.counter);
         self.ledger.read(counter).await.unwrap()[0].used
+    }
+
+    /// What was said when the ledger was lost, as soon as it is.
+    pub async fn lost_because(&self) -> String {
+        self.is_lost(1).await;
+        let events = self.events.0.lock().unwrap();
+        let lost = events.iter().find_map(|event| match &event.kind {
+            EventKind::LedgerLost { what } => Some(what.clone()),
+            _ => None,
+        });
+        lost.unwrap()
     }
 
     /// How often the ledger was lost, and how often it came back.

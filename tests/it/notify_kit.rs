@@ -59,6 +59,11 @@ pub struct Web {
 impl Web {
     /// Does with each request what `script` says in turn, and the last again and again.
     pub fn start(script: Vec<Does>) -> Self {
+        Self::start_over(script, None)
+    }
+
+    /// The same, over TLS if there is any.
+    pub fn start_over(script: Vec<Does>, tls: Option<Arc<ServerConfig>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let (sender, requests) = channel();
@@ -67,7 +72,12 @@ impl Web {
             let mut last = Does::Closes;
             for stream in listener.incoming() {
                 last = script.next().unwrap_or(last);
-                serve(stream.unwrap(), last.clone(), sender.clone());
+                let (stream, does, sender) = (stream.unwrap(), last.clone(), sender.clone());
+                let tls = tls.clone().map(|tls| ServerConnection::new(tls).unwrap());
+                std::thread::spawn(move || match tls {
+                    Some(tls) => serve(StreamOwned::new(tls, stream), does, sender),
+                    None => serve(stream, does, sender),
+                });
             }
         });
         Self { port, requests }
@@ -102,49 +112,47 @@ impl Web {
     }
 }
 
-fn serve(mut stream: TcpStream, does: Does, requests: Sender<Request>) {
-    std::thread::spawn(move || {
-        let mut reader = BufReader::new(stream.try_clone().unwrap());
-        let mut head = Vec::new();
-        loop {
-            let mut line = String::new();
-            if reader.read_line(&mut line).unwrap_or(0) == 0 {
-                return;
-            }
-            match line.trim_end() {
-                "" => break,
-                line => head.push(line.to_owned()),
-            }
+fn serve(stream: impl Read + Write, does: Does, requests: Sender<Request>) {
+    let mut reader = BufReader::new(stream);
+    let mut head = Vec::new();
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line).unwrap_or(0) == 0 {
+            return;
         }
-        let length = head
-            .iter()
-            .find_map(|line| {
-                line.to_lowercase()
-                    .strip_prefix("content-length: ")?
-                    .parse()
-                    .ok()
-            })
-            .unwrap();
-        let mut body = vec![0; length];
-        reader.read_exact(&mut body).unwrap();
-        let _ = requests.send(Request {
-            line: head.remove(0),
-            headers: head,
-            json: serde_json::from_slice(&body).unwrap(),
-        });
-        match does {
-            Does::Answers(status, headers, body) => {
-                let length = body.len();
-                let _ = write!(
-                    stream,
-                    "HTTP/1.1 {status} X\r\n{headers}content-length: {length}\r\nconnection: close\r\n\r\n{body}"
-                );
-            }
-            // Until the other side has had enough.
-            Does::Hangs => drop(reader.read(&mut [0])),
-            Does::Closes => {}
+        match line.trim_end() {
+            "" => break,
+            line => head.push(line.to_owned()),
         }
+    }
+    let length = head
+        .iter()
+        .find_map(|line| {
+            line.to_lowercase()
+                .strip_prefix("content-length: ")?
+                .parse()
+                .ok()
+        })
+        .unwrap();
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).unwrap();
+    let _ = requests.send(Request {
+        line: head.remove(0),
+        headers: head,
+        json: serde_json::from_slice(&body).unwrap(),
     });
+    match does {
+        Does::Answers(status, headers, body) => {
+            let length = body.len();
+            let _ = write!(
+                reader.get_mut(),
+                "HTTP/1.1 {status} X\r\n{headers}content-length: {length}\r\nconnection: close\r\n\r\n{body}"
+            );
+        }
+        // Until the other side has had enough.
+        Does::Hangs => drop(reader.read(&mut [0])),
+        Does::Closes => {}
+    }
 }
 
 /// A mail server on this machine.

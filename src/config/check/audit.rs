@@ -1,5 +1,8 @@
 //! `[audit]`: where the log is, and how it is kept.
 
+use std::path::PathBuf;
+
+use rustls::pki_types::CertificateDer;
 use toml::Spanned;
 
 use super::Check;
@@ -9,6 +12,7 @@ use crate::config::raw::RawAudit;
 use crate::report::Problem;
 use crate::report::toml_file::beside;
 use crate::upstream::address::Address;
+use crate::wire::tls::certificates;
 
 /// Below this, a log would be more checkpoints than records.
 const SMALLEST_SEGMENT: u64 = 64 << 10;
@@ -42,8 +46,29 @@ impl Check<'_> {
                 Some(place) => self.second_place(place).unwrap_or(base.checkpoints),
                 None => base.checkpoints,
             },
+            authorities: match &raw.checkpoints_ca {
+                Some(file) => self.second_places_authorities(raw, file),
+                None => Vec::new(),
+            },
             folder: base.folder,
         }
+    }
+
+    fn second_places_authorities(
+        &mut self,
+        raw: &RawAudit,
+        file: &Spanned<PathBuf>,
+    ) -> Vec<CertificateDer<'static>> {
+        let place = raw.checkpoints.as_ref().map(Spanned::get_ref);
+        if !place.is_some_and(|place| place.starts_with("https://")) {
+            let what =
+                "`checkpoints_ca` says who may vouch for a server, and `checkpoints` is none";
+            let problem =
+                Problem::at(file.span(), what).hint("`checkpoints = \"https://…\"` is one");
+            self.problems.push(problem);
+        }
+        let text = self.authorities(file).unwrap_or_default();
+        certificates(text.as_bytes()).unwrap_or_default()
     }
 
     /// The database that the log is copied into.

@@ -38,7 +38,11 @@ impl Check<'_> {
             }
             Err(()) => return None,
         };
-        let address = match Address::parse(text.trim()) {
+        let authorities = match &raw.ledger_ca {
+            Some(file) => Some(self.authorities(file)?),
+            None => None,
+        };
+        let address = match Address::vouched_for(text.trim(), authorities.as_deref()) {
             Ok(address) => Some(address),
             Err(why) => {
                 let problem = Problem::at(span, why).hint(
@@ -79,7 +83,8 @@ impl Check<'_> {
     }
 
     fn only_with_a_ledger(&mut self, raw: &RawBudgets) {
-        let spans: [(&str, Option<Range<usize>>); 3] = [
+        let spans: [(&str, Option<Range<usize>>); 4] = [
+            ("ledger_ca", raw.ledger_ca.as_ref().map(toml::Spanned::span)),
             (
                 "ledger_unreachable",
                 raw.ledger_unreachable.as_ref().map(toml::Spanned::span),

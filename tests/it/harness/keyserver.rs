@@ -16,11 +16,16 @@ pub struct KeyServer {
 impl KeyServer {
     /// Starts one.
     pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// Starts one with further settings, such as a port of TCP.
+    pub async fn start_with(settings: &[&str]) -> Self {
         let mut server = Self {
             folder: tempfile::tempdir().unwrap(),
             child: None,
         };
-        server.start_again(&[]).await;
+        server.start_again(settings).await;
         server
     }
 

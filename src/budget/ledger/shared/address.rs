@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use redis::{Client, IntoConnectionInfo};
+use redis::{Client, IntoConnectionInfo, TlsCertificates};
 use url::Url;
 
 /// The place of a Valkey or Redis server.
@@ -18,6 +18,14 @@ impl Address {
     /// # Errors
     /// It is none of these; the text is not repeated, since there may be a password in it.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
+        Self::vouched_for(text, None)
+    }
+
+    /// The same, for a server for which one of these authorities (in PEM) vouches, and none that this system trusts.
+    ///
+    /// # Errors
+    /// As [`Self::parse`]; or there are authorities, and no TLS.
+    pub fn vouched_for(text: &str, authorities: Option<&str>) -> Result<Self, &'static str> {
         const WRONG: &str = "this is no address of a Valkey or Redis server";
         let url = Url::parse(text).map_err(|_| WRONG)?;
         if !["redis", "rediss", "redis+unix"].contains(&url.scheme()) {
@@ -35,7 +43,20 @@ impl Address {
             url.path()
         );
         let info = text.into_connection_info().map_err(|_| WRONG)?;
-        let client = Client::open(info).map_err(|_| WRONG)?;
+        let client = match authorities {
+            Some(_) if url.scheme() != "rediss" => {
+                return Err("only with rediss://… is anybody vouched for");
+            }
+            Some(authorities) => {
+                let certificates = TlsCertificates {
+                    client_tls: None,
+                    root_cert: Some(authorities.into()),
+                };
+                Client::build_with_tls(info, certificates)
+            }
+            None => Client::open(info),
+        }
+        .map_err(|_| WRONG)?;
         Ok(Self { client, shown })
     }
 
@@ -81,6 +102,7 @@ mod tests {
             assert_eq!(address.to_string(), shown);
             assert!(!format!("{address:?}").contains("s3cret"));
         }
+        assert!(Address::vouched_for("redis://h", Some("")).is_err());
         for text in [
             "",
             "h:6379",

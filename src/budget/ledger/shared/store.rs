@@ -97,10 +97,18 @@ fn too_slow() -> Failure {
 
 /// An error's kind: its text might repeat what was sent.
 fn words(error: &RedisError) -> Failure {
-    match error.code() {
+    let source = std::error::Error::source(error);
+    let shared =
+        source.and_then(|source| source.downcast_ref::<Arc<dyn std::error::Error + Send + Sync>>());
+    let broken = shared.and_then(|shared| shared.downcast_ref::<std::io::Error>());
+    let tls = broken.and_then(|broken| broken.get_ref()?.downcast_ref::<rustls::Error>());
+    match (error.code(), tls, broken) {
         _ if error.is_timeout() => too_slow(),
-        Some(code) => format!("it answers {code}"),
-        None => error.category().to_owned(),
+        (Some(code), ..) => format!("it answers {code}"),
+        // Names of servers and authorities at most.
+        (None, Some(refused), _) => format!("no TLS with it: {refused}"),
+        (None, None, Some(broken)) => broken.kind().to_string(),
+        (None, None, None) => error.category().to_owned(),
     }
 }
 
