@@ -109,17 +109,7 @@ impl Follow {
     /// # Errors
     /// The folder cannot be read.
     pub fn last_segment(folder: &Path) -> io::Result<Self> {
-        let open = match folder::segments(folder)?.pop() {
-            Some(segment) => {
-                let lines = Lines::open(&segment.path)?;
-                Some((segment, lines))
-            }
-            None => None,
-        };
-        Ok(Self {
-            folder: folder.to_owned(),
-            open,
-        })
+        Self::segment(folder, folder::segments(folder)?.pop())
     }
 
     /// Begins with the segment that the record behind number `last` is in, or the first one after it.
@@ -130,7 +120,11 @@ impl Follow {
         let mut segments = folder::segments(folder)?;
         let after = segments.partition_point(|segment| segment.first <= last.saturating_add(1));
         segments.truncate(after.max(1));
-        let open = match segments.pop() {
+        Self::segment(folder, segments.pop())
+    }
+
+    fn segment(folder: &Path, segment: Option<Segment>) -> io::Result<Self> {
+        let open = match segment {
             Some(segment) => {
                 let lines = Lines::open(&segment.path)?;
                 Some((segment, lines))

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc as blocking;
+use std::time::Duration;
 
 /// Keeps what it is given; while `broken`, it takes nothing.
 #[derive(Clone, Default)]
@@ -63,6 +64,40 @@ async fn settled_means_written() {
         events.record(event(n)).await.unwrap();
         events.settled().await.unwrap();
         assert_eq!(kept.all().len(), n + 1);
+    }
+}
+
+/// Would collect for ever.
+struct Patient(Kept);
+
+impl Sink for Patient {
+    fn write(&mut self, events: &[Event]) -> io::Result<()> {
+        self.0.write(events)
+    }
+
+    fn linger(&self) -> Duration {
+        Duration::from_secs(1 << 40)
+    }
+}
+
+#[tokio::test]
+async fn who_waits_for_a_record_waits_for_no_others() {
+    let kept = Kept::default();
+    let (events, _writer) = Events::start_with(Patient(kept.clone()), true);
+    events.record(event(0)).await.unwrap();
+    events.settled().await.unwrap();
+    assert_eq!(kept.all().len(), 1);
+}
+
+proptest::proptest! {
+    #[test]
+    fn a_record_lingers_once_and_never_longer_than_its_sink_says(
+        linger in 0_u64..1_000, taken in 0_usize..20, room in 1_usize..20, durable: bool,
+    ) {
+        let linger = Duration::from_millis(linger);
+        let waits = super::writer::lingers(linger, taken, room, durable);
+        proptest::prop_assert!(waits <= linger);
+        proptest::prop_assert_eq!(waits.is_zero(), linger.is_zero() || durable || taken == 0 || taken >= room);
     }
 }
 

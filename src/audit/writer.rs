@@ -48,6 +48,15 @@ impl Writer {
     }
 }
 
+/// How long events that were taken wait for more before they are written: what `linger` says, once. A full batch is not
+/// worth waiting with, nor is one that somebody waits for.
+pub(super) fn lingers(linger: Duration, taken: usize, room: usize, durable: bool) -> Duration {
+    match taken > 0 && taken < room && !durable {
+        true => linger,
+        false => Duration::ZERO,
+    }
+}
+
 /// What was taken from the queue and is not yet written, and the room that it takes there.
 #[derive(Default)]
 struct Batch {
@@ -109,10 +118,9 @@ impl Work {
             let received = timeout(TEND, self.events.recv_many(&mut taken, room)).await;
             open = received != Ok(0);
             let linger = self.sink.as_ref().map_or(Duration::ZERO, |s| s.linger());
-            // A full batch is not worth waiting with, nor is one that somebody waits for.
-            let more = !taken.is_empty() && taken.len() < room;
-            if more && !self.shared.durable && !linger.is_zero() {
-                sleep(linger).await;
+            let wait = lingers(linger, taken.len(), room, self.shared.durable);
+            if !wait.is_zero() {
+                sleep(wait).await;
             }
         }
         while taken.len() < room {

@@ -138,6 +138,8 @@ fn each_of_the_chosen_events_is_worth_an_alert() {
         EventKind::EventsLost { count: 7 },
         EventKind::SecondPlaceLost { reason: text() },
         EventKind::SecondPlaceBack,
+        EventKind::SqlLost { reason: text() },
+        EventKind::SqlBack,
         EventKind::NotifyLost {
             name: text(),
             reason: text(),
@@ -174,6 +176,8 @@ fn each_of_the_chosen_events_is_worth_an_alert() {
     audit trouble: 7 events are missing in the audit log; nobody was served meanwhile
     audit trouble: checkpoints of the audit log cannot be brought to their second place
     audit over: checkpoints of the audit log reach their second place again
+    audit trouble: the audit log is not being copied into its database
+    audit over: the audit log is being copied into its database again
     notify trouble: the notification what cannot be delivered
     notify over: the notification what gets through again
     "#);

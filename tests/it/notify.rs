@@ -514,3 +514,48 @@ async fn a_running_proxy_tells_of_refusals_failed_logins_and_lost_upstreams() {
     .unwrap();
     assert_eq!(lost.len(), 1, "{lost:?}");
 }
+
+#[tokio::test]
+async fn a_seal_that_is_open_when_the_proxy_starts_is_told_and_that_it_was_closed() {
+    let database = harness::database().await;
+    let prefix = format!("{}_", database.name);
+    let password = harness::seal_database(&database, &prefix).await;
+    let admin = database.connect().await;
+    let hole = format!("DELETE ON accounts TO {prefix}readers");
+    admin.batch_execute(&format!("GRANT {hole}")).await.unwrap();
+    let web = Web::start(vec![Does::status(200)]);
+    let config = format!(
+        "[listen]\naddress = \"127.0.0.1:0\"\n[[upstream]]\nname = \"app\"\nurl = \"{}?sslmode=disable\"\nstage = \"preprod\"\n\
+         role_prefix = \"{prefix}\"\ndevelopers = [\"dev1\"]\n{}{}",
+        database.url_as(&format!("{prefix}proxy"), &password),
+        developers(&["dev1"]),
+        webhook("team", &web),
+    );
+    let process = Process::start(&config);
+    let told = web.next_with("the seal of app is open").json;
+    assert_eq!(
+        (&told["event"], &told["state"]),
+        (&"seal".into(), &"trouble".into())
+    );
+    assert!(
+        told["title"]
+            .as_str()
+            .unwrap()
+            .contains("DELETE on public.accounts"),
+        "{told}"
+    );
+    let refused = Client::try_connect(&process.url("dev1"), &[]).await;
+    let refused = refused.unwrap_err().unwrap().line();
+    assert!(refused.contains("not safely sealed"), "{refused}");
+    admin
+        .batch_execute(&format!("REVOKE {}", hole.replace(" TO ", " FROM ")))
+        .await
+        .unwrap();
+    let answer = Client::connect(&process.url("dev1"))
+        .await
+        .simple("SELECT 1")
+        .await;
+    assert!(answer.contains("DataRow"), "{answer}");
+    let told = web.next_with("the seal of app is whole again").json;
+    assert_eq!(told["state"], "over");
+}

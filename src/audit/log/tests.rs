@@ -81,6 +81,17 @@ fn a_log_begins_and_goes_on() {
 }
 
 #[test]
+fn the_disk_has_half_of_what_is_promised_at_least() {
+    let folder = folder();
+    let log = Log::open(&settings(&folder)).unwrap();
+    assert!(log.linger() * 2 <= PROMISED, "{:?}", log.linger());
+    assert!(
+        PROMISED <= Duration::from_millis(100),
+        "docs/auditing.md says so"
+    );
+}
+
+#[test]
 fn one_process_writes() {
     let folder = folder();
     let settings = settings(&folder);
