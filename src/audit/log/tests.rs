@@ -16,6 +16,14 @@ fn settings(folder: &TempDir) -> AuditSettings {
     AuditSettings::in_folder(&folder.path().join("audit"))
 }
 
+/// A fresh log.
+fn opened() -> (TempDir, AuditSettings, Log) {
+    let folder = folder();
+    let settings = settings(&folder);
+    let log = Log::open(&settings).unwrap();
+    (folder, settings, log)
+}
+
 fn events(count: usize) -> Vec<Event> {
     (0..count)
         .map(|n| Event::now(EventKind::ClientConnected).developer(format!("dev{n}")))
@@ -56,9 +64,7 @@ fn files(settings: &AuditSettings, suffix: &str) -> Vec<PathBuf> {
 
 #[test]
 fn a_log_begins_and_goes_on() {
-    let folder = folder();
-    let settings = settings(&folder);
-    let mut log = Log::open(&settings).unwrap();
+    let (_folder, settings, mut log) = opened();
     log.write(&events(2)).unwrap();
     log.close().unwrap();
     drop(log);
@@ -139,9 +145,7 @@ fn copy(settings: &AuditSettings) -> (TempDir, AuditSettings) {
 
 #[test]
 fn a_torn_tail_is_set_aside_wherever_it_is_torn() {
-    let folder = folder();
-    let settings = settings(&folder);
-    let mut log = Log::open(&settings).unwrap();
+    let (_folder, settings, mut log) = opened();
     log.write(&events(2)).unwrap();
     drop(log);
     let path = segments(&settings)[0].path.clone();
@@ -174,9 +178,7 @@ fn a_torn_tail_is_set_aside_wherever_it_is_torn() {
 
 #[test]
 fn bytes_that_were_never_text_are_set_aside_and_noted_after_a_second_crash() {
-    let folder = folder();
-    let settings = settings(&folder);
-    let mut log = Log::open(&settings).unwrap();
+    let (_folder, settings, mut log) = opened();
     log.write(&events(1)).unwrap();
     drop(log);
     let segment = segments(&settings).remove(0);
@@ -195,9 +197,7 @@ fn bytes_that_were_never_text_are_set_aside_and_noted_after_a_second_crash() {
 
 #[test]
 fn a_segment_whose_first_line_was_torn_is_begun_again() {
-    let folder = folder();
-    let settings = settings(&folder);
-    let mut log = Log::open(&settings).unwrap();
+    let (_folder, settings, mut log) = opened();
     log.sign(true).unwrap();
     log.rotate().unwrap();
     drop(log);
@@ -212,9 +212,7 @@ fn a_segment_whose_first_line_was_torn_is_begun_again() {
 
 #[test]
 fn a_log_that_was_changed_below_a_checkpoint_is_not_gone_on_with() {
-    let folder = folder();
-    let settings = settings(&folder);
-    let mut log = Log::open(&settings).unwrap();
+    let (_folder, settings, mut log) = opened();
     log.write(&events(2)).unwrap();
     log.close().unwrap();
     drop(log);
@@ -236,9 +234,7 @@ fn a_log_that_was_changed_below_a_checkpoint_is_not_gone_on_with() {
 
 #[test]
 fn a_folder_that_is_moved_away_fails_and_nothing_is_lost_when_it_is_back() {
-    let folder = folder();
-    let settings = settings(&folder);
-    let mut log = Log::open(&settings).unwrap();
+    let (folder, settings, mut log) = opened();
     let away = folder.path().join("away");
     fs::rename(&settings.folder, &away).unwrap();
     assert!(log.write(&events(1)).is_err());
@@ -255,9 +251,7 @@ fn a_folder_that_is_moved_away_fails_and_nothing_is_lost_when_it_is_back() {
 
 #[test]
 fn a_write_that_failed_half_way_is_taken_back() {
-    let folder = folder();
-    let settings = settings(&folder);
-    let mut log = Log::open(&settings).unwrap();
+    let (_folder, settings, mut log) = opened();
     log.write(&events(1)).unwrap();
     log.segment.file.write_all(b"{\"metadata\":{\"ver").unwrap();
     log.segment.dirty = true;
@@ -272,9 +266,7 @@ fn a_write_that_failed_half_way_is_taken_back() {
 
 #[test]
 fn what_somebody_else_writes_into_the_segment_fails_it() {
-    let folder = folder();
-    let settings = settings(&folder);
-    let mut log = Log::open(&settings).unwrap();
+    let (_folder, settings, mut log) = opened();
     let path = segments(&settings)[0].path.clone();
     let mut other = OpenOptions::new().append(true).open(path).unwrap();
     other.write_all(b"x").unwrap();
