@@ -11,6 +11,7 @@
 
 pub mod chain;
 pub mod checkpoint;
+pub(crate) mod desk;
 pub mod event;
 mod feed;
 pub mod folder;

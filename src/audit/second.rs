@@ -7,11 +7,12 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use rustls::pki_types::CertificateDer;
 
+use super::desk::{Desk, Next};
 use super::event::{Event, EventKind};
 use super::post::post;
 use super::settings::{AuditSettings, SecondPlace, Syslog};
@@ -27,69 +28,47 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long the end of the process waits for the last delivery.
 const GOODBYE: Duration = Duration::from_secs(2);
 
+/// The lines that wait.
+type Waiting = VecDeque<Arc<[u8]>>;
+
 /// Takes checkpoints and brings them on in a thread of its own.
 #[derive(Debug)]
 pub(super) struct Courier {
-    shared: Option<Arc<Shared>>,
-}
-
-#[derive(Debug, Default)]
-struct Shared {
-    state: Mutex<State>,
-    changed: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    waiting: VecDeque<Arc<[u8]>>,
-    news: Vec<EventKind>,
-    ends: bool,
-    ended: bool,
+    /// None: there is no second place.
+    desk: Option<Arc<Desk<Waiting>>>,
 }
 
 impl Courier {
     /// Starts the thread, if there is a second place.
     pub fn start(settings: &AuditSettings) -> Self {
-        let place = &settings.checkpoints;
-        if matches!(place, SecondPlace::Nowhere) {
-            return Self { shared: None };
+        if matches!(settings.checkpoints, SecondPlace::Nowhere) {
+            return Self { desk: None };
         }
-        let shared = Arc::new(Shared::default());
-        let (working, place) = (shared.clone(), place.clone());
+        let place = settings.checkpoints.clone();
         let authorities = settings.authorities.clone();
-        let thread = std::thread::Builder::new().name("checkpoints".to_owned());
-        let started = thread.spawn(move || working.run(&place, &authorities));
-        if let Err(error) = started {
-            shared.with(|state| {
-                state.ended = true;
-                state.news.push(EventKind::SecondPlaceLost {
-                    reason: error.to_string(),
-                });
-            });
-        }
-        Self {
-            shared: Some(shared),
-        }
+        let desk = Desk::start(
+            "checkpoints",
+            Waiting::new(),
+            move |desk| run(desk, &place, &authorities),
+            |reason| EventKind::SecondPlaceLost { reason },
+        );
+        Self { desk: Some(desk) }
     }
 
     /// Takes a checkpoint's line.
     pub fn carry(&self, line: Vec<u8>) {
-        let Some(shared) = &self.shared else { return };
-        shared.with(|state| {
-            if state.waiting.len() >= WAITING {
-                state.waiting.pop_front();
+        let Some(desk) = &self.desk else { return };
+        desk.with(|waiting| {
+            if waiting.len() >= WAITING {
+                waiting.pop_front();
             }
-            state.waiting.push_back(line.into());
+            waiting.push_back(line.into());
         });
-        shared.changed.notify_all();
     }
 
     /// What should be noted in the log since the last call.
     pub fn news(&self) -> Vec<Event> {
-        let news = self
-            .shared
-            .as_ref()
-            .map(|shared| shared.with(|state| std::mem::take(&mut state.news)));
+        let news = self.desk.as_ref().map(|desk| desk.news());
         news.unwrap_or_default()
             .into_iter()
             .map(Event::now)
@@ -98,104 +77,57 @@ impl Courier {
 
     /// Waits, not for long, until everything is delivered.
     pub fn finish(&self) {
-        let Some(shared) = &self.shared else { return };
-        shared.with(|state| state.ends = true);
-        shared.changed.notify_all();
-        let until = Instant::now() + GOODBYE;
-        let mut state = shared.state.lock().unwrap_or_else(PoisonError::into_inner);
-        while !state.ended {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return;
-            }
-            state = shared
-                .changed
-                .wait_timeout(state, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
-        }
+        let Some(desk) = &self.desk else { return };
+        desk.end();
+        desk.wait(Instant::now() + GOODBYE);
     }
 }
 
 impl Drop for Courier {
     fn drop(&mut self) {
-        if let Some(shared) = &self.shared {
-            shared.with(|state| state.ends = true);
-            shared.changed.notify_all();
+        if let Some(desk) = &self.desk {
+            desk.end();
         }
     }
 }
 
-impl Shared {
-    fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn run(&self, place: &SecondPlace, authorities: &[CertificateDer<'_>]) {
-        let mut pause = PAUSE;
-        let mut lost = false;
-        while let Some(line) = self.next() {
-            match deliver(place, authorities, &line) {
-                Ok(()) => {
-                    pause = PAUSE;
-                    self.with(|state| {
-                        // Only if it is still the first: it may have been dropped for room.
-                        if state
-                            .waiting
-                            .front()
-                            .is_some_and(|first| Arc::ptr_eq(first, &line))
-                        {
-                            state.waiting.pop_front();
-                        }
-                        if lost {
-                            state.news.push(EventKind::SecondPlaceBack);
-                        }
-                    });
-                    lost = false;
-                }
-                Err(error) => {
-                    tracing::warn!(%place, %error, "a checkpoint could not be brought to its second place");
-                    if !lost {
-                        let reason = error.to_string();
-                        self.with(|state| state.news.push(EventKind::SecondPlaceLost { reason }));
+/// What the thread does.
+fn run(desk: &Desk<Waiting>, place: &SecondPlace, authorities: &[CertificateDer<'_>]) {
+    let mut pause = PAUSE;
+    let mut lost = false;
+    let first = |waiting: &mut Waiting, _| match waiting.front() {
+        Some(line) => Next::Do(line.clone()),
+        None => Next::Wait,
+    };
+    while let Some(line) = desk.next(first) {
+        match deliver(place, authorities, &line) {
+            Ok(()) => {
+                pause = PAUSE;
+                desk.with(|waiting| {
+                    // Only if it is still the first: it may have been dropped for room.
+                    if waiting
+                        .front()
+                        .is_some_and(|first| Arc::ptr_eq(first, &line))
+                    {
+                        waiting.pop_front();
                     }
-                    lost = true;
-                    if self.rest(pause) {
-                        break;
-                    }
-                    pause = (pause * 2).min(LONGEST_PAUSE);
+                });
+                if std::mem::take(&mut lost) {
+                    desk.note(EventKind::SecondPlaceBack);
                 }
             }
-        }
-        self.with(|state| state.ended = true);
-        self.changed.notify_all();
-    }
-
-    /// Waits for something to deliver; None: nothing is left, and nothing will come.
-    fn next(&self) -> Option<Arc<[u8]>> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            if let Some(line) = state.waiting.front() {
-                return Some(line.clone());
+            Err(error) => {
+                tracing::warn!(%place, %error, "a checkpoint could not be brought to its second place");
+                if !std::mem::replace(&mut lost, true) {
+                    let reason = error.to_string();
+                    desk.note(EventKind::SecondPlaceLost { reason });
+                }
+                if desk.rest(pause) {
+                    break;
+                }
+                pause = (pause * 2).min(LONGEST_PAUSE);
             }
-            if state.ends {
-                return None;
-            }
-            state = self
-                .changed
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
         }
-    }
-
-    /// Pauses; true if the process ends.
-    fn rest(&self, pause: Duration) -> bool {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let (state, _) = self
-            .changed
-            .wait_timeout_while(state, pause, |state| !state.ends)
-            .unwrap_or_else(PoisonError::into_inner);
-        state.ends
     }
 }
 

@@ -8,6 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::alert::{Alert, State, Topic};
+use crate::audit::desk;
 
 /// How many messages may wait, and about how many subjects repeats are counted.
 const ROOM: usize = 200;
@@ -40,15 +41,7 @@ impl Message {
 }
 
 /// What is to be done next.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Next {
-    /// This is due.
-    Deliver(Box<Message>),
-    /// Something will be due then.
-    WaitUntil(Instant),
-    /// Nothing will be due, unless something is offered.
-    Wait,
-}
+pub(super) type Next = desk::Next<Box<Message>>;
 
 /// What waits to be delivered.
 #[derive(Debug)]
@@ -121,7 +114,7 @@ impl Outbox {
     }
 
     /// What is to be done at `now`; a message that is given out counts as told.
-    pub fn next(&mut self, now: Instant) -> Next {
+    pub(super) fn next(&mut self, now: Instant) -> Next {
         self.end_quiet(now);
         while self.given.front().is_some_and(|&at| at + HOUR <= now) {
             self.given.pop_front();
@@ -148,7 +141,7 @@ impl Outbox {
         if self.told.len() < ROOM || self.told.contains_key(&key) {
             self.told.insert(key, told);
         }
-        Next::Deliver(Box::new(Message {
+        Next::Do(Box::new(Message {
             times: waiting.times,
             within: now.duration_since(waiting.since),
             alert: waiting.alert,
@@ -219,7 +212,7 @@ mod tests {
     #[track_caller]
     fn delivered(next: Next) -> (String, State, u64, u64) {
         match next {
-            Next::Deliver(message) => {
+            Next::Do(message) => {
                 let Message {
                     alert, times, lost, ..
                 } = *message;
@@ -246,7 +239,7 @@ mod tests {
             outbox.next(start + 13 * SECOND),
             Next::WaitUntil(start + QUIET)
         );
-        let Next::Deliver(message) = outbox.next(start + QUIET) else {
+        let Next::Do(message) = outbox.next(start + QUIET) else {
             panic!("the repeats are due");
         };
         assert_eq!((message.times, message.within), (12, QUIET - SECOND));
@@ -324,7 +317,7 @@ mod tests {
         let start = Instant::now();
         let mut outbox = Outbox::new(QUIET, 100);
         outbox.offer(alert("a", State::Trouble), start);
-        let Next::Deliver(message) = outbox.next(start) else {
+        let Next::Do(message) = outbox.next(start) else {
             panic!("it is due");
         };
         outbox.offer(alert("a", State::Trouble), start);
