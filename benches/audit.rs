@@ -25,6 +25,7 @@ fn event(shape: &Arc<StatementShape>) -> Event {
         duration: Duration::from_micros(300),
         verdict: Verdict::Done,
         policy: None,
+        values: None,
     };
     Event::now(EventKind::Statement(Box::new(record)))
         .developer("dev1")

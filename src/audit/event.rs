@@ -89,7 +89,12 @@ impl Event {
         let kind = match &self.kind {
             // The shape is shared by all executions of a text; it is counted all the same, as if it were not.
             EventKind::Statement(record) => {
-                record.application.len()
+                let values = record.values.as_ref().map_or(0, |values| {
+                    let parameters = values.parameters.iter().flatten().map(String::len);
+                    values.text.len() + parameters.sum::<usize>()
+                });
+                values
+                    + record.application.len()
                     + record.shape.text.len()
                     + record
                         .shape

@@ -46,7 +46,7 @@ pub use log::{Log, LogError};
 pub use settings::AuditSettings;
 pub use sink::{Nowhere, Sink};
 pub use spool::administered;
-pub use statement::{Does, StatementRecord, StatementShape, Verdict};
+pub use statement::{Does, StatementRecord, StatementShape, Values, Verdict};
 pub use writer::Writer;
 
 /// How much may wait for the writer, in units of [`UNIT`] bytes: statements, and what is reported beside them.

@@ -134,6 +134,8 @@ enum What<'a> {
         duration_us: u64,
         #[serde(skip_serializing_if = "Option::is_none")]
         policy: Option<&'a str>,
+        #[serde(skip_serializing_if = "<[_]>::is_empty")]
+        parameters: &'a [Option<String>],
     },
     Checkpoint {
         event: &'static str,
@@ -194,7 +196,10 @@ pub fn event_line(
         },
         table: statement.and_then(only_relation),
         query_info: statement.map(|record| Query {
-            query_string: &record.shape.text,
+            query_string: record
+                .values
+                .as_ref()
+                .map_or(&record.shape.text, |values| &values.text),
             uid: &record.shape.fingerprint,
             bytes: record.bytes,
         }),
@@ -334,6 +339,10 @@ fn what(record: &StatementRecord) -> What<'_> {
         rows_written: record.rows_written,
         duration_us: whole(record.duration.as_micros()),
         policy: record.policy.as_deref(),
+        parameters: record
+            .values
+            .as_ref()
+            .map_or(&[], |values| &values.parameters),
     }
 }
 

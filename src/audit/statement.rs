@@ -4,7 +4,8 @@ use serde::Serialize;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// One execution of one statement. No value of a table, a literal or a parameter is in it.
+/// One execution of one statement. No value of a table is in it, and no literal or parameter, unless a policy asks for
+/// those ([`Values`]).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct StatementRecord {
     /// The client's `application_name`; empty if it has none.
@@ -23,6 +24,17 @@ pub struct StatementRecord {
     pub verdict: Verdict,
     /// The version of the policy that its upstream was sealed with; None without one.
     pub policy: Option<Arc<str>>,
+    /// What a policy wants to be kept on upstreams of this stage; None: it does not.
+    pub values: Option<Box<Values>>,
+}
+
+/// What a client said in full.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Values {
+    /// The text with its literals.
+    pub text: Arc<str>,
+    /// The parameters: text as it came, binary values as `\x` and hexadecimal digits, None for NULL.
+    pub parameters: Arc<[Option<String>]>,
 }
 
 /// What a statement is, whoever runs it and however often.

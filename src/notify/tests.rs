@@ -31,6 +31,7 @@ fn statement(verdict: Verdict) -> Event {
         duration: Duration::ZERO,
         verdict,
         policy: None,
+        values: None,
     };
     Event::now(EventKind::Statement(Box::new(record)))
         .developer("dev1")

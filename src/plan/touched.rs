@@ -27,6 +27,8 @@ const KEPT: usize = 4;
 pub struct Touched {
     /// For its record.
     pub shape: Arc<StatementShape>,
+    /// The text as the client wrote it.
+    pub said: Arc<str>,
     /// For budgets: the relations, and the columns of the masked ones that are not clear.
     pub relations: budget::Touched,
     /// It is an EXPLAIN that runs what it explains: the rows that were read are in the plan.
@@ -45,6 +47,7 @@ impl Touched {
         };
         Self {
             shape: Arc::new(shape),
+            said: self.said.clone(),
             relations: target.relations.clone(),
             explains: self.explains,
             copies: target.copies,
@@ -151,6 +154,7 @@ impl Plan {
         let hides = masked.is_some_and(|masked| masked.relations().hides());
         let stores = !facts.writes.is_empty() || makes;
         Touched {
+            said: self.text.as_str().into(),
             shape: Arc::new(StatementShape {
                 fingerprint: fingerprint(&text),
                 text,

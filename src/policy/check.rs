@@ -433,6 +433,7 @@ fn empty(files: &[Source]) -> Policy {
         allowed_at: Vec::new(),
         cases: Vec::new(),
         budgets: Vec::new(),
+        record_values: None,
     }
 }
 

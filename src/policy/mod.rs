@@ -96,6 +96,7 @@ pub struct Policy {
     allowed_at: Vec<Origin>,
     cases: Vec<Case>,
     budgets: Vec<Budget>,
+    record_values: Option<Vec<Stage>>,
 }
 
 /// A file of a policy.
@@ -421,6 +422,13 @@ impl Policy {
     /// The budgets, in the order of the files; what holds besides them, [`Budget::defaults`] says.
     pub fn budgets(&self) -> &[Budget] {
         &self.budgets
+    }
+
+    /// Is the record of statements on an upstream of this stage to keep their literals and parameters?
+    pub fn records_values(&self, stage: Stage) -> bool {
+        self.record_values
+            .as_ref()
+            .is_some_and(|stages| stages.contains(&stage))
     }
 
     /// Does the column's name fit the class, whatever else decides about the column?

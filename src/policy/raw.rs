@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use toml::{Spanned, Value};
 
+use super::Stage;
 use crate::report::units::Span;
 
 /// A name that stands before what is said of it, with its place.
@@ -34,6 +35,7 @@ pub(super) struct RawPolicy {
     pub case: Vec<Spanned<RawCase>>,
     #[serde(default)]
     pub budget: Vec<Spanned<RawBudget>>,
+    pub record_values: Option<Spanned<RawRecordValues>>,
 }
 
 /// `[class.email]`
@@ -95,6 +97,14 @@ pub(super) struct RawCase {
     #[serde(default)]
     pub given: Vec<String>,
     pub expect: Spanned<RawExpect>,
+}
+
+/// `[record_values]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawRecordValues {
+    pub stages: Vec<Stage>,
+    pub because: Spanned<String>,
 }
 
 /// `[[budget]]`. An amount is a whole number or `"unlimited"`; of bytes also a size.

@@ -111,6 +111,20 @@ fn properties() -> Value {
             &["name", "query", "expect"],
             case()
         ),
+        "record_values": {
+            "description": "Upstreams of these stages have the literals and parameters of statements in the audit.",
+            "type": "object",
+            "additionalProperties": false,
+            "required": ["stages", "because"],
+            "properties": {
+                "stages": {
+                    "type": "array",
+                    "items": { "enum": ["local", "test", "preprod", "prod"] },
+                    "description": "Of which upstreams."
+                },
+                "because": reason()
+            }
+        },
         "budget": list(
             "How much somebody may read. For the same thing counted, lines that name a developer go before those that name a group, those before `*`, and those before the stage's default; of each kind, all hold.",
             &["who"],

@@ -194,6 +194,10 @@ fn login(
         groups,
         upstream: upstream.name.clone(),
         stage: upstream.stage,
+        records_values: upstream
+            .policy
+            .as_ref()
+            .is_some_and(|policy| policy.records_values(upstream.stage)),
         sandbox: if private {
             None
         } else {

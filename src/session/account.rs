@@ -3,7 +3,7 @@
 
 use super::expect::{Complete, Expect};
 use super::{ClientError, Session};
-use crate::audit::{EndReason, Event, EventKind, StatementRecord, Verdict};
+use crate::audit::{EndReason, Event, EventKind, StatementRecord, Values, Verdict};
 use crate::error::Refusal;
 use crate::plan::{Plan, Touched};
 use crate::sandbox::data::end_refusal;
@@ -22,6 +22,7 @@ pub(super) struct Account {
     rows: u64,
     bytes: u64,
     written: u64,
+    parameters: Vec<Option<String>>,
     since: Instant,
     /// The statement that is being planned, until it is known to have failed upstream: whose refusal it is.
     planning: Option<Arc<Plan>>,
@@ -38,6 +39,7 @@ impl Default for Account {
             rows: 0,
             bytes: 0,
             written: 0,
+            parameters: Vec::new(),
             since: Instant::now(),
             planning: None,
             cursors: HashMap::new(),
@@ -52,6 +54,7 @@ impl Account {
     pub(super) fn batch_begins(&mut self) {
         self.since = Instant::now();
         self.planning = None;
+        self.parameters = Vec::new();
     }
 
     /// This statement is planned next.
@@ -62,6 +65,11 @@ impl Account {
     /// The answers that come next are of this statement, or of none.
     pub(super) fn runs(&mut self, touched: Option<Arc<Touched>>) {
         self.running = touched;
+    }
+
+    /// The next execution has these parameters.
+    pub(super) fn bound(&mut self, parameters: Vec<Option<String>>) {
+        self.parameters = parameters;
     }
 
     /// The statement whose answers come.
@@ -227,6 +235,12 @@ impl Session {
             duration: now.duration_since(account.since),
             verdict,
             policy,
+            values: self.login.records_values.then(|| {
+                Box::new(Values {
+                    text: touched.said.clone(),
+                    parameters: std::mem::take(&mut account.parameters).into(),
+                })
+            }),
         };
         account.since = now;
         account.made.push(

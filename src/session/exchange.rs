@@ -336,6 +336,7 @@ impl Session {
                     | Expect::EmitHeld
                     | Expect::Origin(_)
                     | Expect::Runs(_)
+                    | Expect::Bound(_)
                     | Expect::Spends(_)
                     | Expect::Answered(_)
                     | Expect::Made(_)
@@ -358,6 +359,7 @@ impl Session {
                 }
                 Some(Expect::Spends(spending)) => self.purse.pays(*spending),
                 Some(Expect::Runs(touched)) => self.account.runs(Some(touched)),
+                Some(Expect::Bound(parameters)) => self.account.bound(parameters),
                 Some(Expect::Answered(plan)) => self.answered(&plan),
                 Some(Expect::Advance(state)) => {
                     let (machine, view) = *state;

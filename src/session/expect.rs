@@ -66,6 +66,8 @@ pub enum Expect {
     Origin(Option<Arc<Origin>>),
     /// The rows of this statement come, which has no origin.
     Runs(Arc<Touched>),
+    /// The parameters of the statement that is executed next, for its record.
+    Bound(Vec<Option<String>>),
     /// The rows that come are paid from this.
     Spends(Box<Spending>),
     /// A statement that the proxy answers itself was answered.

@@ -347,6 +347,10 @@ impl Session {
                 if let Some(touched) = &touched {
                     self.begin_spending(touched).await?;
                 }
+                if self.login.records_values {
+                    let parameters = frontend::parameters(&portal.tail);
+                    self.queue.push_back(Expect::Bound(parameters));
+                }
                 if portal.rows.is_some() {
                     return self.execute_with_rows_behind(name, portal, max_rows).await;
                 }

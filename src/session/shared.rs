@@ -27,6 +27,8 @@ pub struct Login {
     pub sandbox: Option<String>,
     /// Settings of the startup message, lower-case names, `options` included.
     pub settings: BTreeMap<String, String>,
+    /// The policy wants literals and parameters of its statements on record.
+    pub records_values: bool,
     /// Where it came from.
     pub address: SocketAddr,
     /// The process id that it is told.

@@ -205,6 +205,41 @@ pub fn bind_values(tail: &[u8]) -> Option<u16> {
     Some(u16::from_be_bytes(*values))
 }
 
+/// The parameters in a Bind's tail: text as it came, binary values as `\x` and hexadecimal digits, None for NULL. Empty
+/// for a malformed one.
+pub fn parameters(tail: &[u8]) -> Vec<Option<String>> {
+    read_parameters(tail).unwrap_or_default()
+}
+
+fn read_parameters(tail: &[u8]) -> Option<Vec<Option<String>>> {
+    let (count, rest) = tail.split_first_chunk::<2>()?;
+    let (formats, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(*count)) * 2)?;
+    let is_binary = |at: usize| match formats.len() {
+        // One for all, or one for each.
+        2 => formats == [0, 1],
+        _ => formats.get(at * 2..at * 2 + 2) == Some(&[0, 1]),
+    };
+    let (count, mut rest) = rest.split_first_chunk::<2>()?;
+    let mut found = Vec::new();
+    for at in 0..usize::from(u16::from_be_bytes(*count)) {
+        let (length, behind) = rest.split_first_chunk::<4>()?;
+        let Ok(length) = usize::try_from(i32::from_be_bytes(*length)) else {
+            found.push(None);
+            rest = behind;
+            continue;
+        };
+        let (value, behind) = behind.split_at_checked(length)?;
+        found.push(Some(match is_binary(at) {
+            false => String::from_utf8_lossy(value).into_owned(),
+            true => value
+                .iter()
+                .fold("\\x".to_owned(), |text, byte| text + &format!("{byte:02x}")),
+        }));
+        rest = behind;
+    }
+    Some(found)
+}
+
 /// A Bind's tail cut in two, each a tail of its own: the parameters with all results as text, and the formats of
 /// the results without parameters. None for a malformed one.
 pub fn split_bind(tail: &[u8]) -> Option<(Bytes, Bytes)> {
@@ -366,6 +401,24 @@ mod tests {
                 name: "s".into()
             })
         );
+    }
+
+    #[test]
+    fn parameters_are_read_in_either_format() {
+        let values = [
+            0, 3, 0, 0, 0, 1, b'a', 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 2, b'b', 0xe9,
+        ];
+        for (formats, last) in [
+            (&[0, 0][..], "b\u{fffd}"),
+            (&[0, 1, 0, 0], "b\u{fffd}"),
+            (&[0, 3, 0, 0, 0, 0, 0, 1], "\\x62e9"),
+        ] {
+            let read = parameters(&[formats, &values].concat());
+            assert_eq!(read, [Some("a".to_owned()), None, Some(last.to_owned())]);
+        }
+        let all = parameters(&[&[0, 1, 0, 1][..], &values].concat());
+        assert_eq!(all[0].as_deref(), Some("\\x61"));
+        assert!(parameters(&values).is_empty());
     }
 
     #[test]

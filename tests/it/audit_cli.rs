@@ -52,6 +52,7 @@ fn statement(day: u64, developer: &str, text: &str, table: &str, email: bool, ro
         duration: Duration::from_millis(1),
         verdict: Verdict::Done,
         policy: None,
+        values: None,
     };
     Event {
         time: UNIX_EPOCH + Duration::from_secs(DAY + day * 86_400),

@@ -102,6 +102,7 @@ fn statement(rows: u64) -> Event {
             _ => Verdict::Done,
         },
         policy: Some("v1".into()),
+        values: None,
     };
     Event::now(EventKind::Statement(Box::new(record)))
         .developer("dev1")

@@ -226,6 +226,9 @@ async fn each_execution_is_on_record_under_what_it_runs() {
     client
         .simple("COPY (SELECT 1 UNION SELECT 2) TO STDOUT")
         .await;
+    // FunctionCall, of pg_backend_pid().
+    client.raw(b"F\0\0\0\x0e\0\0\x07\xea\0\0\0\0\0\0");
+    assert!(client.run().await.iter().any(|message| message.tag == b'V'));
     check_recorded(
         &proxy,
         &[
@@ -244,6 +247,7 @@ async fn each_execution_is_on_record_under_what_it_runs() {
             "COMMIT: 0 rows, 0 written, done",
             "COPY accounts (email, name) FROM STDIN: 0 rows, 2 written, done",
             "COPY (SELECT ? UNION SELECT ?) TO STDOUT: 2 rows, 0 written, done",
+            "a FunctionCall message opaque: 1 rows, 0 written, done",
         ],
     )
     .await;

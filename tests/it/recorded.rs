@@ -242,3 +242,50 @@ async fn what_was_read_before_the_upstream_went_is_on_record() {
         assert_eq!(record.verdict, Verdict::Failed { sqlstate }, "{place}");
     }
 }
+
+#[tokio::test]
+async fn literals_and_parameters_are_on_record_only_where_the_policy_asks_for_them() {
+    let text = "SELECT id FROM accounts WHERE email = 'planted-4711' AND name = $1 AND id <> $2";
+    let parameters = [Some("planted-4712"), None];
+    for isolation in ["sandbox", "none"] {
+        for (stage, asked) in [("test", true), ("prod", false)] {
+            let policy = format!(
+                "default = {{ as = \"clear\", opens_unclassified = true, because = \"a test\" }}\n\
+                 [record_values]\nstages = [\"{stage}\"]\nbecause = \"a test\"\n"
+            );
+            let setup = Setup {
+                sealed: isolation == "sandbox",
+                isolation,
+                policy: Some(policy),
+                ..Setup::default()
+            };
+            let proxy = harness::proxy_with(harness::database().await, setup).await;
+            let mut client = Client::connect(&proxy.url()).await;
+            client.extended(text, &parameters).await;
+            client.simple("SELECT 'planted-4713'").await;
+            let bound = one(&proxy, "FROM accounts").await;
+            let simple = one(&proxy, "SELECT ?").await;
+            // It is the same statement whatever its values are.
+            assert!(!bound.shape.text.contains("planted"));
+            if !asked {
+                assert!(
+                    !format!("{:?}", proxy.events()).contains("planted"),
+                    "{isolation}"
+                );
+                continue;
+            }
+            let values = bound.values.unwrap();
+            assert_eq!(&*values.text, text, "{isolation}");
+            assert_eq!(
+                *values.parameters,
+                parameters.map(|p| p.map(str::to_owned)),
+                "{isolation}"
+            );
+            let values = simple.values.unwrap();
+            assert_eq!(
+                (&*values.text, values.parameters.len()),
+                ("SELECT 'planted-4713'", 0)
+            );
+        }
+    }
+}

@@ -27,6 +27,7 @@ fn statement(verdict: Verdict) -> EventKind {
         duration: Duration::from_micros(1_234),
         verdict,
         policy: Some("v7".into()),
+        values: None,
     }))
 }
 

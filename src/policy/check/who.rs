@@ -74,6 +74,15 @@ impl Check {
         for budget in raw.budget {
             self.budget(file, budget);
         }
+        if let Some(raw) = raw.record_values {
+            let at = raw.span();
+            let raw = raw.into_inner();
+            self.reason(file, &raw.because);
+            if self.policy.record_values.is_some() {
+                self.note(file, Problem::at(at, "another file says this already"));
+            }
+            self.policy.record_values = Some(raw.stages);
+        }
     }
 
     fn reason(&mut self, file: usize, because: &Spanned<String>) {

@@ -45,7 +45,7 @@ impl Front {
         match track.queue.front() {
             Some(Sent::Execute(_) | Sent::Query { .. }) => Self::Runs,
             Some(Sent::Parse(_, statement)) => Self::Names(statement.clone()),
-            Some(Sent::Bind(_, statement)) => Self::Names(track.reached.statement(statement)),
+            Some(Sent::Bind(_, statement, _)) => Self::Names(track.reached.statement(statement)),
             Some(Sent::Sync) => Self::Sync,
             _ => Self::Other,
         }

@@ -36,6 +36,8 @@ pub(super) struct FromClient {
     pub account: budget::Account,
     /// The largest message in bytes, but for data of a COPY.
     pub limit: usize,
+    /// Parameters are to be on record.
+    pub records_values: bool,
 }
 
 impl FromClient {
@@ -154,11 +156,19 @@ impl FromClient {
                 track.queue.push_back(Sent::Parse(name, statement));
             }
             Frontend::Bind {
-                portal, statement, ..
+                portal,
+                statement,
+                tail,
             } => {
+                let parameters: Arc<[Option<String>]> = match self.records_values {
+                    true => frontend::parameters(&tail).into(),
+                    false => Arc::default(),
+                };
                 let mut track = self.shared.track();
-                track.planned.bound(portal.clone(), &statement);
-                track.queue.push_back(Sent::Bind(portal, statement));
+                let bound = parameters.clone();
+                track.planned.bound(portal.clone(), &statement, bound);
+                let sent = Sent::Bind(portal, statement, parameters);
+                track.queue.push_back(sent);
             }
             Frontend::Describe { .. } => self.push(Sent::Describe),
             Frontend::Close { target, name } => {

@@ -95,6 +95,7 @@ pub(super) async fn serve(
         context: context.clone(),
         account: context.budgets.account(&login.upstream, &login.developer),
         limit,
+        records_values: login.records_values,
     };
     let mut back = FromUpstream {
         upstream: from_upstream,

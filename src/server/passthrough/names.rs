@@ -15,6 +15,8 @@ use std::sync::Arc;
 pub(super) struct Named {
     plan: Arc<Plan>,
     pub touched: Arc<Touched>,
+    /// What it was bound to, where that is to be on record.
+    pub parameters: Arc<[Option<String>]>,
 }
 
 /// How a client's text is to be read: what the server said of its settings.
@@ -67,7 +69,11 @@ impl Named {
     fn of(plan: Arc<Plan>) -> Self {
         // No seal, no catalog: nothing says what is sensitive.
         let touched = plan.touched(None);
-        Self { plan, touched }
+        Self {
+            plan,
+            touched,
+            parameters: Arc::default(),
+        }
     }
 
     /// A statement of which nothing is known.
@@ -75,6 +81,7 @@ impl Named {
         Self {
             plan: Arc::new(Plan::new("?")),
             touched: Arc::new(opaque("?")),
+            parameters: Arc::default(),
         }
     }
 
@@ -130,6 +137,7 @@ fn opaque(text: &str) -> Touched {
         ..StatementShape::default()
     };
     Touched {
+        said: text.into(),
         shape: Arc::new(shape),
         ..Touched::default()
     }
@@ -155,9 +163,12 @@ impl Names {
         self.statements.insert(name, statement);
     }
 
-    /// A Bind was done. Returns what it bound.
-    pub fn bound(&mut self, portal: Bytes, statement: &[u8]) {
-        let runs = self.statement(statement);
+    /// A Bind was done.
+    pub fn bound(&mut self, portal: Bytes, statement: &[u8], parameters: Arc<[Option<String>]>) {
+        let runs = Named {
+            parameters,
+            ..self.statement(statement)
+        };
         self.portals.insert(portal, Portal { runs, held: false });
     }
 

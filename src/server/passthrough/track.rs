@@ -6,7 +6,7 @@ use crate::error::Refusal;
 use crate::plan::PlanCache;
 use bytes::Bytes;
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use tokio::sync::Notify;
 
@@ -28,8 +28,8 @@ pub(super) struct Run {
 #[derive(Debug)]
 pub(super) enum Sent {
     Parse(Bytes, Named),
-    /// A portal's name, and the statement's.
-    Bind(Bytes, Bytes),
+    /// A portal's name, the statement's, and the parameters that are to be on record.
+    Bind(Bytes, Bytes, Arc<[Option<String>]>),
     Describe,
     Execute(Option<Box<Run>>),
     CloseStatement(Bytes),

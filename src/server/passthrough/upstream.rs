@@ -4,7 +4,7 @@
 use super::answer::{Answer, Front, cut, unexpected};
 use super::names::Named;
 use super::track::{Run, Sent, Shared};
-use crate::audit::{Event, EventKind, StatementRecord, Verdict};
+use crate::audit::{Event, EventKind, StatementRecord, Values, Verdict};
 use crate::error::{Refusal, SqlState};
 use crate::session::{ClientError, Context, Login};
 use crate::upstream::address::Address;
@@ -148,7 +148,9 @@ impl FromUpstream {
             | (Some(Sent::CloseStatement(_) | Sent::ClosePortal(_)), b'3')
             | (Some(Sent::Describe), b'T' | b'n') => match track.queue.pop_front() {
                 Some(Sent::Parse(name, statement)) => track.reached.parsed(name, statement),
-                Some(Sent::Bind(portal, statement)) => track.reached.bound(portal, &statement),
+                Some(Sent::Bind(portal, statement, parameters)) => {
+                    track.reached.bound(portal, &statement, parameters);
+                }
                 Some(Sent::CloseStatement(name)) => track.reached.closed_statement(&name),
                 Some(Sent::ClosePortal(name)) => track.reached.closed_portal(&name),
                 _ => {}
@@ -407,7 +409,8 @@ impl FromUpstream {
         for run in left {
             self.record(&run.statement, Verdict::Done, 0);
         }
-        self.answer.run = None;
+        // A FunctionCall has no other end.
+        self.ended(Verdict::Done, 0).await;
         let fails = self.muted && status == Some(b'T');
         {
             let mut track = self.shared.track();
@@ -471,6 +474,12 @@ impl FromUpstream {
             duration: now.duration_since(std::mem::replace(&mut answer.since, now)),
             verdict,
             policy: None,
+            values: self.login.records_values.then(|| {
+                Box::new(Values {
+                    text: statement.touched.said.clone(),
+                    parameters: statement.parameters.clone(),
+                })
+            }),
         };
         let kind = EventKind::Statement(Box::new(record));
         self.made.push_back(self.login.event(kind));
