@@ -188,8 +188,8 @@ fn is_hangup(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionReset | UnexpectedEof)
 }
 
-/// Opens the stream: TCP with TLS as the address says, or a Unix-domain socket, where libpq has no TLS either.
-async fn open(address: &Address) -> Result<Socket, ConnectError> {
+/// Opens the stream alone: TCP with TLS as the address says, or a Unix-domain socket, where libpq has no TLS either.
+pub async fn open(address: &Address) -> Result<Socket, ConnectError> {
     let host = match &address.host {
         Host::Tcp(host) => host.as_str(),
         Host::Unix(directory) => {
