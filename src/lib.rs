@@ -43,6 +43,8 @@
 //! - [`config`]: `devinprod.toml`, checked; composes the settings that the modules own
 //! - [`server`]: accepts clients and hands each to where it is served
 //! - [`cluster`]: private Postgres clusters, for the demo and for tests
+//! - [`tap`]: watches what passes between a command and the proxy, on the developer's side
+//! - [`compare`]: two runs of a program, compared
 //! - [`cli`]: the command line, one file per command
 
 pub mod audit;
@@ -50,6 +52,7 @@ pub mod budget;
 pub mod catalog;
 pub mod cli;
 pub mod cluster;
+pub mod compare;
 pub mod config;
 pub mod console;
 pub mod error;
@@ -64,5 +67,6 @@ pub mod server;
 pub mod session;
 pub mod sql;
 pub mod synth;
+pub mod tap;
 pub mod upstream;
 pub mod wire;

@@ -28,17 +28,27 @@ pub(super) struct Console {
 }
 
 impl ProxyUrl {
-    /// Connects.
-    pub(super) async fn connect(&self) -> anyhow::Result<Console> {
-        let url = self.url.as_deref().ok_or_else(|| {
+    /// The URL, as it was given.
+    pub(super) fn given(&self) -> anyhow::Result<&str> {
+        let missing = || {
             Failure::new(
                 "no URL of a proxy",
                 "set DATABASE_URL, or give --url postgres://dev1:PASSWORD@localhost:6432/shop",
             )
-        })?;
-        let mut address: Address = connection_part(url)
+        };
+        Ok(self.url.as_deref().ok_or_else(missing)?)
+    }
+
+    /// What of the URL says where to connect, and as whom.
+    pub(super) fn address(&self) -> anyhow::Result<Address> {
+        connection_part(self.given()?)
             .parse()
-            .context("the URL of the proxy is not right")?;
+            .context("the URL of the proxy is not right")
+    }
+
+    /// Connects.
+    pub(super) async fn connect(&self) -> anyhow::Result<Console> {
+        let mut address = self.address()?;
         address.database = console::DATABASE.to_owned();
         address.application_name = Some("devinprod".to_owned());
         if let Some((developer, _sandbox)) = address.user.split_once('+') {
@@ -68,20 +78,22 @@ impl Console {
     }
 }
 
+/// The parameters of a URL that say where to connect, and as whom.
+pub(super) const OURS: [&str; 9] = [
+    "user",
+    "password",
+    "host",
+    "port",
+    "sslmode",
+    "sslrootcert",
+    "channel_binding",
+    "connect_timeout",
+    "gssencmode",
+];
+
 /// An application's URL without what only its own driver or the sandbox understands (`options`, `schema`,
 /// `pool_size` …).
 fn connection_part(url: &str) -> String {
-    const OURS: [&str; 9] = [
-        "user",
-        "password",
-        "host",
-        "port",
-        "sslmode",
-        "sslrootcert",
-        "channel_binding",
-        "connect_timeout",
-        "gssencmode",
-    ];
     let Some((place, parameters)) = url.split_once('?') else {
         return url.to_owned();
     };

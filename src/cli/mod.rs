@@ -3,22 +3,29 @@
 mod administrator;
 mod audit;
 mod budget;
+mod child;
+mod compare;
 mod config;
 mod connect;
 mod demo;
 mod developer;
 mod doctor;
+mod fresh;
 mod notify;
 mod password;
 mod policy;
 pub mod print;
+mod record;
 mod rehearse;
+mod replay;
 mod role_password;
+mod run;
 mod sandbox;
 mod serve;
 mod setup;
 mod status;
 mod table;
+mod target;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -79,6 +86,14 @@ enum Command {
     Sandbox(sandbox::SandboxCommand),
     /// Try a migration on the real data, in a transaction that cannot commit
     Rehearse(rehearse::RehearseArgs),
+    /// Start a command with a sandbox as its database
+    Run(run::RunArgs),
+    /// Run two programs on the same data and say in what they differ; check assertions
+    Compare(compare::CompareArgs),
+    /// Start a command and write its statements to a file that can be replayed
+    Record(record::RecordArgs),
+    /// Run the statements of a recording again, and say how long they take and what differs
+    Replay(replay::ReplayArgs),
     /// Say where you are and what holds there
     Status(status::StatusArgs),
 }
@@ -112,16 +127,25 @@ impl Cli {
             Command::Budget(command) => budget::run(command),
             Command::Sandbox(command) => sandbox::run(command),
             Command::Rehearse(args) => block_on(rehearse::run(args)),
+            Command::Run(args) => run::run(args),
+            Command::Compare(args) => return compare::run(args),
+            Command::Record(args) => block_on(record::run(args)),
+            Command::Replay(args) => block_on(replay::run(args)),
             Command::Status(args) => status::run(args),
         };
         result.unwrap_or_else(|error| {
-            let hint = error
-                .downcast_ref::<Failure>()
-                .map(|failure| failure.hint.as_str());
-            print::error_with_hint(format!("{error:#}"), hint);
+            say_why(&error);
             ExitCode::FAILURE
         })
     }
+}
+
+/// Says on standard error why a command failed.
+fn say_why(error: &anyhow::Error) {
+    let hint = error
+        .downcast_ref::<Failure>()
+        .map(|failure| failure.hint.as_str());
+    print::error_with_hint(format!("{error:#}"), hint);
 }
 
 /// An error with what to do about it.

@@ -140,12 +140,12 @@ async fn a_graceful_stop_tells_the_clients_and_takes_no_new_ones() {
     );
 }
 
-struct Tls {
-    serving: Serving,
-    folder: tempfile::TempDir,
+pub(super) struct Tls {
+    pub(super) serving: Serving,
+    pub(super) folder: tempfile::TempDir,
 }
 
-async fn serve_tls(database: &TestDatabase) -> Tls {
+pub(super) async fn serve_tls(database: &TestDatabase) -> Tls {
     let folder = tempfile::tempdir().unwrap();
     let signed = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let (cert, key) = (
