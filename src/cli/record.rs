@@ -71,9 +71,14 @@ pub(super) async fn run(args: RecordArgs) -> anyhow::Result<ExitCode> {
     let shown = args.out.display();
     let failed = || format!("{shown} cannot be written");
     let mut file = BufWriter::new(create_private(&args.out).with_context(failed)?);
+    // Arguments may be values; without them the program alone is named.
+    let shown_words = match args.keep_parameters {
+        true => args.command.as_slice(),
+        false => args.command.get(..1).unwrap_or_default(),
+    };
     let header = Header {
         devinprod_recording: VERSION,
-        command: hide_passwords(&args.command),
+        command: hide_passwords(shown_words),
         keeps_parameters: args.keep_parameters,
     };
     write_line(&mut file, &header).with_context(failed)?;

@@ -153,14 +153,14 @@ impl Found {
             times(other.count),
         );
         let is_read = self.about.as_ref().is_some_and(|(_, text)| is_read(text));
-        for (many, few, side) in [
-            (first.count, other.count, "A"),
-            (other.count, first.count, "B"),
+        for (many, few, side, other) in [
+            (first.count, other.count, "A", "B"),
+            (other.count, first.count, "B", "A"),
         ] {
             if is_read && many >= MANY && few * 5 <= many {
                 let text = self.about.as_ref().map_or("", |(_, text)| text);
                 self.hints.push(format!(
-                    "{side} asks {many} times what the other asks {}: one query for each row of another (N+1)? {text}",
+                    "{side} runs it {many} times, {other} {}; one query for each row of another (N+1)? {text}",
                     times(few)
                 ));
             }

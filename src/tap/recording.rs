@@ -20,7 +20,7 @@ pub const VERSION: u32 = 1;
 pub struct Header {
     /// [`VERSION`].
     pub devinprod_recording: u32,
-    /// What was recorded, passwords in URLs left out.
+    /// What was recorded, passwords in URLs left out; the program alone where values are made up.
     pub command: String,
     /// Whether the values are the real ones.
     pub keeps_parameters: bool,

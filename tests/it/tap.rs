@@ -113,7 +113,7 @@ async fn what_passes_is_not_changed_and_all_of_it_is_seen() {
     assert_eq!(conversation(&through).await, straight);
     assert!(straight.contains("CopyData"), "{straight}");
     assert_eq!(tap.connections(), 1);
-    let large = kept.0.lock().unwrap()[12].clone();
+    let large = kept.0.lock().unwrap()[10].clone();
     assert_eq!(large.result.bytes, 3_000_000 + 7 + 2 + 4 + 4);
     assert!(large.parameters.is_none(), "too large to be kept");
     let lines = kept.lines();
