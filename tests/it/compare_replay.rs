@@ -194,7 +194,10 @@ async fn parameters_are_replayed_as_they_were_sent() {
 
     // With made-up values it runs as well: what is masked still has its type.
     let masked = kept.1.lock().unwrap().clone();
-    assert_ne!(masked[0].parameters, recorded[0].parameters);
+    // One value of a digit may be made up as itself, not all of them.
+    let values =
+        |all: &[Recorded]| -> Vec<_> { all.iter().map(|one| one.parameters.clone()).collect() };
+    assert_ne!(values(&masked), values(&recorded));
     let address = proxy.url_for("dev1+masked").parse().unwrap();
     let again = replay(&[address], &masked, Pace { speed: None })
         .await
