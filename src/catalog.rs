@@ -154,7 +154,7 @@ pub struct MaskedRelation {
     /// The view's oid.
     pub view_oid: u32,
     /// The view that has the identity of each row besides, as SQL: behind the masked view's columns come
-    /// `devinprod_ctid tid`, `devinprod_tableoid oid` and `devinprod_xmin xid`.
+    /// `devinprod_ctid tid`, `devinprod_tableoid oid`, `devinprod_xmin xid` and `devinprod_xmax xid`.
     pub rows: Option<String>,
     /// The rows view's oid.
     pub rows_oid: u32,

@@ -184,6 +184,8 @@ pub(super) fn expected_functions(names: &Names) -> Vec<SealFunction> {
             SCHEMA_SQL,
             "; client_min_messages=warning",
         ),
+        ("ours", names.owner(), false, SCHEMA_SQL, ""),
+        ("latest", names.owner(), true, SCHEMA_SQL, ""),
         ("unsound", names.warden(), false, LEASE_SQL, ""),
         ("lease", names.warden(), true, LEASE_SQL, ""),
     ]

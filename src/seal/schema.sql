@@ -85,3 +85,59 @@ COMMENT ON FUNCTION devinprod.arm() IS
     'Gives this session''s developer role the right to write and makes the transaction uncommittable.';
 REVOKE ALL ON FUNCTION devinprod.arm() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION devinprod.arm() TO @readers@;
+
+CREATE OR REPLACE FUNCTION devinprod.ours(writer xid) RETURNS boolean
+    LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
+AS $ours$
+DECLARE
+    top pg_catalog.int8 := pg_catalog.pg_current_xact_id_if_assigned()::pg_catalog.text::pg_catalog.int8;
+    ahead pg_catalog.int8;
+BEGIN
+    IF top IS NULL THEN
+        RETURN false;
+    END IF;
+    -- A row shows 32 bits of its transaction's number. Ours are those from the top one on.
+    ahead := (writer::pg_catalog.text::pg_catalog.int8 - top) & 4294967295;
+    IF ahead >= 2147483648 THEN
+        RETURN false;
+    END IF;
+    -- A frozen row may show a number of an age ago, which looks like one to come. Ours are never this far
+    -- ahead: a transaction has at most 2^28 subtransactions.
+    IF ahead > 134217728 AND top + ahead > 268435456 + pg_catalog.pg_snapshot_xmax(
+        pg_catalog.pg_current_snapshot())::pg_catalog.text::pg_catalog.int8 THEN
+        RETURN false;
+    END IF;
+    BEGIN
+        -- Visible and in progress: ours.
+        RETURN coalesce(pg_catalog.pg_xact_status((top + ahead)::pg_catalog.text::pg_catalog.xid8)
+            = 'in progress', false);
+    EXCEPTION WHEN invalid_parameter_value THEN
+        RETURN false; -- It is yet to come.
+    END;
+END
+$ours$;
+COMMENT ON FUNCTION devinprod.ours(xid) IS
+    'Whether this transaction wrote a row version that it sees with this xmin.';
+
+CREATE OR REPLACE FUNCTION devinprod.latest(relation oid, versions tid[]) RETURNS TABLE (version tid, latest tid)
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $latest$
+DECLARE
+    name pg_catalog.text;
+BEGIN
+    -- Whoever may see where the rows of a table are.
+    SELECT pg_catalog.format('%I.%I', n.nspname, c.relname) INTO name
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.oid = latest.relation AND c.relkind = 'r'
+        AND pg_catalog.has_column_privilege(session_user, c.oid, 'ctid', 'SELECT');
+    IF name IS NOT NULL THEN
+        RETURN QUERY SELECT v.place, pg_catalog.currtid2(name, v.place)
+            FROM pg_catalog.unnest(latest.versions) AS v (place);
+    END IF;
+END
+$latest$;
+COMMENT ON FUNCTION devinprod.latest(oid, tid[]) IS
+    'Where the row is now of which this was a version: the place alone, which no mask hides.';
+
+REVOKE ALL ON FUNCTION devinprod.ours(xid), devinprod.latest(oid, tid[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION devinprod.ours(xid), devinprod.latest(oid, tid[]) TO @readers@;

@@ -97,7 +97,7 @@ pub async fn masked_proxy(database: TestDatabase, closed: &[Closed], setup: Setu
             sql,
             "CREATE VIEW {view} AS SELECT {columns} FROM public.{table} AS t;
              CREATE VIEW {rows} AS SELECT {columns}, t.ctid AS devinprod_ctid, t.tableoid AS devinprod_tableoid,
-                 t.xmin AS devinprod_xmin FROM public.{table} AS t;
+                 t.xmin AS devinprod_xmin, t.xmax AS devinprod_xmax FROM public.{table} AS t;
              GRANT SELECT ON {view}, {rows} TO {readers};
              GRANT UPDATE ON {view} TO {readers};
              DO $$ DECLARE r record; BEGIN

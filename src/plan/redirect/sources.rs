@@ -3,10 +3,11 @@
 use crate::catalog::{MaskedColumn, MaskedRelation};
 
 /// System columns that the rows view has under names of ours.
-const SYSTEM: [(&str, &str); 3] = [
+const SYSTEM: [(&str, &str); 4] = [
     ("ctid", "devinprod_ctid"),
     ("tableoid", "devinprod_tableoid"),
     ("xmin", "devinprod_xmin"),
+    ("xmax", "devinprod_xmax"),
 ];
 
 /// A quoted identifier.

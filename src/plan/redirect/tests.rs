@@ -123,7 +123,7 @@ fn views_stand_in_the_tables_places() {
         (
             "select ctid, email from users",
             "select ctid, email from (SELECT \"id\", \"email\", \"full_name\", \"phone\", \"city\", \
-          devinprod_ctid AS ctid, devinprod_tableoid AS tableoid, devinprod_xmin AS xmin FROM r.users AS devinprod_r) AS \"users\"",
+          devinprod_ctid AS ctid, devinprod_tableoid AS tableoid, devinprod_xmin AS xmin, devinprod_xmax AS xmax FROM r.users AS devinprod_r) AS \"users\"",
         ),
         (
             "select 1 from only users",
@@ -169,7 +169,7 @@ fn views_stand_in_the_tables_places() {
         (
             "delete from visits where line = 'y'",
             "delete from visits where (\"visits\".tableoid, \"visits\".ctid) IN (SELECT \"visits\".tableoid, \
-          \"visits\".ctid FROM (SELECT \"line\", \"at\", devinprod_ctid AS ctid, devinprod_tableoid AS tableoid, devinprod_xmin AS xmin \
+          \"visits\".ctid FROM (SELECT \"line\", \"at\", devinprod_ctid AS ctid, devinprod_tableoid AS tableoid, devinprod_xmin AS xmin, devinprod_xmax AS xmax \
           FROM r.visits AS devinprod_r) AS \"visits\" WHERE line = 'y')",
         ),
         (

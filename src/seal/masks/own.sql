@@ -51,39 +51,6 @@ COMMENT ON TABLE devinprod.remembered IS
 
 REVOKE ALL ON devinprod.written, devinprod.assigned, devinprod.departed, devinprod.remembered FROM PUBLIC;
 
-CREATE OR REPLACE FUNCTION devinprod.ours(writer xid) RETURNS boolean
-    LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
-AS $ours$
-DECLARE
-    top pg_catalog.int8 := pg_catalog.pg_current_xact_id_if_assigned()::pg_catalog.text::pg_catalog.int8;
-    ahead pg_catalog.int8;
-BEGIN
-    IF top IS NULL THEN
-        RETURN false;
-    END IF;
-    -- A row shows 32 bits of its transaction's number. Ours are those from the top one on.
-    ahead := (writer::pg_catalog.text::pg_catalog.int8 - top) & 4294967295;
-    IF ahead >= 2147483648 THEN
-        RETURN false;
-    END IF;
-    -- A frozen row may show a number of an age ago, which looks like one to come. Ours are never this far
-    -- ahead: a transaction has at most 2^28 subtransactions.
-    IF ahead > 134217728 AND top + ahead > 268435456 + pg_catalog.pg_snapshot_xmax(
-        pg_catalog.pg_current_snapshot())::pg_catalog.text::pg_catalog.int8 THEN
-        RETURN false;
-    END IF;
-    BEGIN
-        -- Visible and in progress: ours.
-        RETURN coalesce(pg_catalog.pg_xact_status((top + ahead)::pg_catalog.text::pg_catalog.xid8)
-            = 'in progress', false);
-    EXCEPTION WHEN invalid_parameter_value THEN
-        RETURN false; -- It is yet to come.
-    END;
-END
-$ours$;
-COMMENT ON FUNCTION devinprod.ours(xid) IS
-    'Whether this transaction wrote a row version that it sees with this xmin.';
-
 CREATE OR REPLACE FUNCTION devinprod.is_real(writer xid, relation oid, version tid, field text) RETURNS boolean
     LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     SET enable_seqscan = off
@@ -108,8 +75,8 @@ COMMENT ON FUNCTION devinprod.is_real(xid, oid, tid, text) IS
     'Whether a cell holds what was there before the sandbox, so that its mask may be shown. False: its developer '
     'wrote it. NULL: neither is sure.';
 
-REVOKE ALL ON FUNCTION devinprod.ours(xid), devinprod.is_real(xid, oid, tid, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION devinprod.ours(xid), devinprod.is_real(xid, oid, tid, text) TO @readers@;
+REVOKE ALL ON FUNCTION devinprod.is_real(xid, oid, tid, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION devinprod.is_real(xid, oid, tid, text) TO @readers@;
 
 CREATE OR REPLACE FUNCTION devinprod.plainly(trace text) RETURNS boolean
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp

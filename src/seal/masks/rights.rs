@@ -127,6 +127,8 @@ fn wanted(
             give(&readers, "SELECT", &clear);
             if table {
                 give(&readers, "SELECT", &SYSTEM.map(|(number, _)| number));
+                // devinprod.latest() asks as the sealing role; readers hold the columns alone.
+                give(&owner, "SELECT", &[0]);
             }
         }
         Access::Masked => {

@@ -166,7 +166,8 @@ fn views(
         sql.push_str(&format!(
             "DROP VIEW IF EXISTS {rows} CASCADE;\n\
              CREATE VIEW {rows} AS\nSELECT\n    {list},\n    t.ctid AS devinprod_ctid,\n    \
-             t.tableoid AS devinprod_tableoid,\n    t.xmin AS devinprod_xmin\nFROM {from} AS t;\n\
+             t.tableoid AS devinprod_tableoid,\n    t.xmin AS devinprod_xmin,\n    \
+             t.xmax AS devinprod_xmax\nFROM {from} AS t;\n\
              REVOKE ALL ON {rows} FROM PUBLIC;\n\
              GRANT SELECT ON {rows} TO {};\n",
             names.readers(),
@@ -181,7 +182,7 @@ fn has_rows(relation: &FoundRelation) -> bool {
         && !relation.columns.iter().any(|column| {
             matches!(
                 column.name.as_str(),
-                "devinprod_ctid" | "devinprod_tableoid" | "devinprod_xmin"
+                "devinprod_ctid" | "devinprod_tableoid" | "devinprod_xmin" | "devinprod_xmax"
             )
         })
 }

@@ -106,7 +106,7 @@ BEGIN
         IF seen IS NOT NULL THEN
             EXECUTE format('CREATE VIEW devinprod_masked.%s AS SELECT %s FROM %I.%I t', view, seen, r.nspname, r.relname);
             EXECUTE format('CREATE VIEW devinprod_rows.%s AS SELECT %s, t.ctid AS devinprod_ctid, t.tableoid AS devinprod_tableoid,
-                            t.xmin AS devinprod_xmin FROM %I.%I t', view, seen, r.nspname, r.relname);
+                            t.xmin AS devinprod_xmin, t.xmax AS devinprod_xmax FROM %I.%I t', view, seen, r.nspname, r.relname);
         END IF;
         EXECUTE format('GRANT SELECT (%s), INSERT, UPDATE, DELETE ON %I.%I TO app_dev',
                        concat_ws(', ', readable, 'ctid, tableoid, xmin'), r.nspname, r.relname);
