@@ -38,6 +38,7 @@
 //! - [`plan`]: from a statement to what is done with it
 //! - [`seal`]: what `devinprod setup` puts into a database, and how to check it
 //! - [`rehearse`]: tries a migration on the real data, and undoes it
+//! - [`changeset`]: what a sandbox would have changed
 //! - [`session`]: one client
 //! - [`console`]: the virtual database `devinprod`: SHOW SANDBOXES and its like
 //! - [`config`]: `devinprod.toml`, checked; composes the settings that the modules own
@@ -50,6 +51,7 @@
 pub mod audit;
 pub mod budget;
 pub mod catalog;
+pub mod changeset;
 pub mod cli;
 pub mod cluster;
 pub mod compare;

@@ -7,6 +7,8 @@ mod audit_places;
 mod audit_sql;
 mod budgets;
 mod canary;
+mod changeset;
+mod changeset_kit;
 mod chaos;
 mod chaos_kit;
 mod cli;
