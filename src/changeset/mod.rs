@@ -25,6 +25,8 @@
 mod places;
 mod read;
 mod rows;
+mod schema;
+pub mod script;
 mod tables;
 
 use std::ops::ControlFlow;
@@ -46,8 +48,27 @@ pub struct Table {
     /// Where in `columns` the primary key's columns are, or those of another unique key that has no NULL; empty if there is none,
     /// or not all of it is shown as it is.
     pub key: Vec<usize>,
+    /// Columns, as places in `columns`, that a unique index has.
+    pub unique: Vec<usize>,
+    /// The developer may see all columns.
+    pub complete: bool,
+    /// It has children that are no partitions, whose rows are not its own.
+    pub only: bool,
     /// The sandbox made it.
     pub made: bool,
+}
+
+/// Something that the sandbox made, such as a table or a function.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Definition {
+    /// What it is: `table`, `index` …
+    pub kind: &'static str,
+    /// Its name as SQL, with its schema.
+    pub name: String,
+    /// The statement that makes it, without a semicolon.
+    pub sql: String,
+    /// It must be there before the rows; the others are better made behind them.
+    pub before_rows: bool,
 }
 
 /// A column of a [`Table`].
@@ -138,6 +159,8 @@ pub struct Withheld {
 /// What is told while a changeset is read.
 #[derive(Debug)]
 pub enum Event<'a> {
+    /// Something that the sandbox made; these come first, in an order in which they can be made.
+    Definition(&'a Definition),
     /// The changes that follow are of this table. Deletes come first, then updates, then inserts; a row that was deleted and
     /// inserted again is an update among the deletes.
     Table(&'a Arc<Table>),
@@ -166,7 +189,9 @@ pub struct Options {
 /// What was read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// The tables of which rows changed, in the order told.
+    /// What the sandbox made besides rows, in an order in which it can be made.
+    pub definitions: Vec<Definition>,
+    /// The tables of which rows changed, in the order told: those that others refer to come first.
     pub tables: Vec<(Arc<Table>, Counts)>,
     /// Tables that were written to and cannot be shown.
     pub withheld: Vec<Withheld>,
@@ -177,7 +202,7 @@ pub struct Summary {
 impl Summary {
     /// Nothing changed, as far as can be seen.
     pub fn is_empty(&self) -> bool {
-        self.withheld.is_empty() && self.tables.iter().all(|(_, counts)| counts.is_empty())
+        self.definitions.is_empty() && self.withheld.is_empty() && self.tables.iter().all(|(_, counts)| counts.is_empty())
     }
 }
 

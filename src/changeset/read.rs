@@ -7,6 +7,7 @@ use tokio_postgres::Client;
 
 use super::places::{Place, Places};
 use super::rows::{self, Side, Version, Wanted};
+use super::schema;
 use super::tables::{self, Leaf, Unit, database};
 use super::{Change, Counts, Error, Event, Options, Row, Summary};
 
@@ -52,10 +53,22 @@ pub(super) async fn read(
     for unit in &written.units {
         reading.total += scans(unit);
     }
+    if options.only.is_empty() {
+        let made = schema::made(inside, outside).await?;
+        for definition in &made {
+            if (reading.tell)(Event::Definition(definition)).is_break() {
+                reading.summary.stopped = true;
+                break;
+            }
+        }
+        reading.summary.definitions = made;
+    }
     for unit in &written.units {
+        if reading.summary.stopped {
+            break;
+        }
         if reading.unit(unit).await?.is_break() {
             reading.summary.stopped = true;
-            break;
         }
     }
     let summary = reading.summary;

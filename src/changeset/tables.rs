@@ -98,6 +98,21 @@ FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
 WHERE a.attrelid = ANY ($1) AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY a.attrelid, a.attnum";
 
+/// Of expressions nothing is known but what they read, so all of it counts.
+const UNIQUE: &str = "
+SELECT i.indrelid, d.refobjsubid::int2
+FROM pg_catalog.pg_index i JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_class'::regclass
+    AND (d.objid = i.indexrelid OR d.objid IN (
+        SELECT c.oid FROM pg_catalog.pg_constraint c WHERE c.conindid = i.indexrelid AND c.contype IN ('p', 'u', 'x')))
+    AND d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid = i.indrelid AND d.refobjsubid > 0
+WHERE i.indrelid = ANY ($1) AND (i.indisunique OR i.indisexclusion)
+UNION
+SELECT i.indrelid, k.number FROM pg_catalog.pg_index i, pg_catalog.unnest(i.indkey::int2[]) AS k (number)
+WHERE i.indrelid = ANY ($1) AND (i.indisunique OR i.indisexclusion)";
+
+const REFERENCES: &str = "SELECT c.conrelid, c.confrelid FROM pg_catalog.pg_constraint c \
+    WHERE c.contype = 'f' AND c.conrelid = ANY ($1) AND c.confrelid = ANY ($1)";
+
 const KEYS: &str = "
 SELECT DISTINCT ON (i.indrelid) i.indrelid, (i.indkey::int2[])[0:i.indnkeyatts - 1]
 FROM pg_catalog.pg_index i
@@ -128,6 +143,9 @@ struct Relation {
     columns: Vec<Column>,
     /// Places in `columns`.
     key: Vec<usize>,
+    unique: Vec<usize>,
+    /// No column is left out.
+    complete: bool,
 }
 
 /// Finds what the sandbox wrote to.
@@ -199,7 +217,31 @@ pub(super) async fn written(
     written
         .units
         .sort_by(|a, b| (&a.table.schema, &a.table.name).cmp(&(&b.table.schema, &b.table.name)));
+    written.units = parents_first(inside, written.units).await?;
     Ok(written)
+}
+
+/// The tables that others refer to before those; where they refer to each other, as they came.
+async fn parents_first(inside: &Client, units: Vec<Unit>) -> Result<Vec<Unit>, Error> {
+    let oids: Vec<u32> = units.iter().map(|unit| unit.table.oid).collect();
+    let mut parents: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+    for row in &ask(inside, REFERENCES, &oids).await? {
+        parents.entry(cell(row, 0)?).or_default().push(cell(row, 1)?);
+    }
+    let mut waiting: Vec<Unit> = units;
+    let mut sorted: Vec<Unit> = Vec::new();
+    while !waiting.is_empty() {
+        let waits_for = |unit: &Unit| {
+            let parents = parents.get(&unit.table.oid);
+            parents.into_iter().flatten().any(|parent| {
+                *parent != unit.table.oid
+                    && waiting.iter().any(|other| other.table.oid == *parent)
+            })
+        };
+        let next = waiting.iter().position(|unit| !waits_for(unit));
+        sorted.push(waiting.remove(next.unwrap_or_default()));
+    }
+    Ok(sorted)
 }
 
 fn unit(oid: u32, relation: &Relation, made: bool, leaf: Leaf) -> Unit {
@@ -223,6 +265,9 @@ fn unit(oid: u32, relation: &Relation, made: bool, leaf: Leaf) -> Unit {
             name: relation.name.clone(),
             columns: relation.columns.clone(),
             key: relation.key.clone(),
+            unique: relation.unique.clone(),
+            complete: relation.complete,
+            only: relation.has_children && !relation.partitioned,
             made,
         }),
         leaves: vec![leaf],
@@ -277,6 +322,8 @@ async fn relations(inside: &Client, oids: &Vec<u32>) -> Result<BTreeMap<u32, Rel
             readable: cell(row, 5)?,
             columns: Vec::new(),
             key: Vec::new(),
+            unique: Vec::new(),
+            complete: true,
         };
         relations.insert(oid, relation);
     }
@@ -308,6 +355,7 @@ async fn relations(inside: &Client, oids: &Vec<u32>) -> Result<BTreeMap<u32, Rel
             .copied()
             .unwrap_or((granted, true));
         if !seen {
+            relation.complete = false;
             continue;
         }
         if clear {
@@ -330,6 +378,12 @@ async fn relations(inside: &Client, oids: &Vec<u32>) -> Result<BTreeMap<u32, Rel
             .collect();
         if let (Some(relation), Some(key)) = (relations.get_mut(&oid), key) {
             relation.key = key;
+        }
+    }
+    for row in &ask(inside, UNIQUE, oids).await? {
+        let place: (u32, i16) = (cell(row, 0)?, cell(row, 1)?);
+        if let (Some(relation), Some(at)) = (relations.get_mut(&place.0), places.get(&place)) {
+            relation.unique.push(*at);
         }
     }
     Ok(relations)

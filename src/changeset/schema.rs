@@ -1,0 +1,164 @@
+//! What a sandbox made besides rows: schemas, types, tables, functions, views, indexes … as the statements that make them
+//! again. A developer owns nothing that was there before, so nothing else can have changed.
+
+use tokio_postgres::Client;
+
+use super::tables::{cell, database};
+use super::{Definition, Error};
+
+/// Kinds in the order in which they can be made. `{ours}` stands for: this row of the catalog was written by the sandbox.
+/// Each gives the object's oid, its name and the statement. The catalog is asked outside by the second text, if there is one, which of the
+/// objects were there before: a row of the catalog may be written anew for what refers to it.
+const KINDS: [(&str, bool, &str, &str); 14] = [
+    ("schema", true, "pg_namespace", "
+SELECT o.oid, pg_catalog.quote_ident(o.nspname), pg_catalog.format('CREATE SCHEMA %I', o.nspname)
+FROM pg_catalog.pg_namespace o
+WHERE {ours} AND o.nspname !~ '^pg_' ORDER BY o.oid"),
+    ("type", true, "pg_type", "
+SELECT o.oid, pg_catalog.format('%I.%I', n.nspname, o.typname),
+    CASE o.typtype
+        WHEN 'e' THEN pg_catalog.format('CREATE TYPE %I.%I AS ENUM (%s)', n.nspname, o.typname, (
+            SELECT pg_catalog.string_agg(pg_catalog.quote_literal(e.enumlabel), ', ' ORDER BY e.enumsortorder)
+            FROM pg_catalog.pg_enum e WHERE e.enumtypid = o.oid))
+        WHEN 'd' THEN pg_catalog.format('CREATE DOMAIN %I.%I AS %s', n.nspname, o.typname,
+                pg_catalog.format_type(o.typbasetype, o.typtypmod))
+            || coalesce(' DEFAULT ' || o.typdefault, '') || CASE WHEN o.typnotnull THEN ' NOT NULL' ELSE '' END
+            || coalesce((SELECT pg_catalog.string_agg(pg_catalog.format(' CONSTRAINT %I %s', c.conname,
+                    pg_catalog.pg_get_constraintdef(c.oid)), '' ORDER BY c.oid)
+                FROM pg_catalog.pg_constraint c WHERE c.contypid = o.oid AND c.contype = 'c'), '')
+        ELSE pg_catalog.format('CREATE TYPE %I.%I AS (%s)', n.nspname, o.typname, (
+            SELECT pg_catalog.string_agg(pg_catalog.format('%I %s', a.attname,
+                pg_catalog.format_type(a.atttypid, a.atttypmod)), ', ' ORDER BY a.attnum)
+            FROM pg_catalog.pg_attribute a WHERE a.attrelid = o.typrelid AND a.attnum > 0 AND NOT a.attisdropped))
+    END
+FROM pg_catalog.pg_type o JOIN pg_catalog.pg_namespace n ON n.oid = o.typnamespace
+    LEFT JOIN pg_catalog.pg_class r ON r.oid = o.typrelid
+WHERE {ours} AND (o.typtype IN ('e', 'd') OR o.typtype = 'c' AND r.relkind = 'c') AND n.nspname !~ '^pg_' ORDER BY o.oid"),
+    ("sequence", true, "pg_class", "
+SELECT o.oid, pg_catalog.format('%I.%I', n.nspname, o.relname),
+    pg_catalog.format('CREATE SEQUENCE %I.%I AS %s INCREMENT BY %s MINVALUE %s MAXVALUE %s START WITH %s CACHE %s%s',
+        n.nspname, o.relname, pg_catalog.format_type(s.seqtypid, NULL), s.seqincrement, s.seqmin, s.seqmax,
+        -- It goes on where it is.
+        coalesce(q.last_value + s.seqincrement, s.seqstart), s.seqcache, CASE WHEN s.seqcycle THEN ' CYCLE' ELSE '' END)
+FROM pg_catalog.pg_class o JOIN pg_catalog.pg_namespace n ON n.oid = o.relnamespace
+    JOIN pg_catalog.pg_sequence s ON s.seqrelid = o.oid
+    LEFT JOIN pg_catalog.pg_sequences q ON q.schemaname = n.nspname AND q.sequencename = o.relname
+WHERE {ours} AND o.relkind = 'S' AND o.relpersistence <> 't' AND NOT EXISTS (
+    SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = o.oid AND d.deptype = 'i')
+ORDER BY o.oid"),
+    ("function", true, "pg_proc", "
+SELECT o.oid, o.oid::regprocedure::text, pg_catalog.pg_get_functiondef(o.oid)
+FROM pg_catalog.pg_proc o JOIN pg_catalog.pg_namespace n ON n.oid = o.pronamespace
+WHERE {ours} AND o.prokind <> 'a' AND o.prosqlbody IS NULL AND n.nspname !~ '^pg_' ORDER BY o.oid"),
+    ("table", true, "pg_class", "
+SELECT o.oid, pg_catalog.format('%I.%I', n.nspname, o.relname),
+    pg_catalog.format('CREATE %sTABLE %I.%I', CASE o.relpersistence WHEN 'u' THEN 'UNLOGGED ' ELSE '' END, n.nspname, o.relname)
+    || CASE WHEN o.relispartition THEN pg_catalog.format(' PARTITION OF %s %s', (
+            SELECT i.inhparent::regclass FROM pg_catalog.pg_inherits i WHERE i.inhrelid = o.oid),
+            pg_catalog.pg_get_expr(o.relpartbound, o.oid))
+        ELSE pg_catalog.format(' (%s)', (
+            SELECT pg_catalog.string_agg(pg_catalog.format('%I %s', a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod))
+                || CASE WHEN a.attcollation <> t.typcollation THEN ' COLLATE ' || a.attcollation::regcollation ELSE '' END
+                || CASE WHEN a.attgenerated = 's' THEN ' GENERATED ALWAYS AS (' || pg_catalog.pg_get_expr(d.adbin, d.adrelid) || ') STORED'
+                    WHEN a.attgenerated = 'v' THEN ' GENERATED ALWAYS AS (' || pg_catalog.pg_get_expr(d.adbin, d.adrelid) || ')'
+                    WHEN a.attidentity = 'a' THEN ' GENERATED ALWAYS AS IDENTITY'
+                    WHEN a.attidentity = 'd' THEN ' GENERATED BY DEFAULT AS IDENTITY'
+                    ELSE coalesce(' DEFAULT ' || pg_catalog.pg_get_expr(d.adbin, d.adrelid), '') END
+                || CASE WHEN a.attnotnull THEN ' NOT NULL' ELSE '' END, ', ' ORDER BY a.attnum)
+            FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+                LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+            WHERE a.attrelid = o.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attislocal))
+        || coalesce((SELECT ' INHERITS (' || pg_catalog.string_agg(i.inhparent::regclass::text, ', ' ORDER BY i.inhseqno) || ')'
+            FROM pg_catalog.pg_inherits i WHERE i.inhrelid = o.oid), '') END
+    || CASE WHEN o.relkind = 'p' THEN ' PARTITION BY ' || pg_catalog.pg_get_partkeydef(o.oid) ELSE '' END
+FROM pg_catalog.pg_class o JOIN pg_catalog.pg_namespace n ON n.oid = o.relnamespace
+WHERE {ours} AND o.relkind IN ('r', 'p') AND o.relpersistence <> 't' ORDER BY o.oid"),
+    ("constraint", true, "pg_constraint", "
+SELECT o.oid, pg_catalog.format('%s.%I', o.conrelid::regclass, o.conname),
+    pg_catalog.format('ALTER TABLE %s ADD CONSTRAINT %I %s', o.conrelid::regclass, o.conname, pg_catalog.pg_get_constraintdef(o.oid))
+FROM pg_catalog.pg_constraint o JOIN pg_catalog.pg_class c ON c.oid = o.conrelid
+WHERE {ours} AND o.contype IN ('p', 'u', 'c', 'x') AND o.conparentid = 0 AND o.conislocal AND c.relpersistence <> 't'
+ORDER BY o.contype DESC, o.oid"),
+    ("function", false, "pg_proc", "
+SELECT o.oid, o.oid::regprocedure::text, pg_catalog.pg_get_functiondef(o.oid)
+FROM pg_catalog.pg_proc o JOIN pg_catalog.pg_namespace n ON n.oid = o.pronamespace
+WHERE {ours} AND o.prokind <> 'a' AND o.prosqlbody IS NOT NULL AND n.nspname !~ '^pg_' ORDER BY o.oid"),
+    ("index", false, "pg_class", "
+SELECT o.oid, pg_catalog.format('%I.%I', n.nspname, o.relname), pg_catalog.pg_get_indexdef(o.oid)
+FROM pg_catalog.pg_class o JOIN pg_catalog.pg_namespace n ON n.oid = o.relnamespace
+WHERE {ours} AND o.relkind IN ('i', 'I') AND o.relpersistence <> 't' AND NOT o.relispartition AND n.nspname !~ '^pg_'
+    AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint c WHERE c.conindid = o.oid AND c.contype IN ('p', 'u', 'x'))
+ORDER BY o.oid"),
+    ("constraint", false, "pg_constraint", "
+SELECT o.oid, pg_catalog.format('%s.%I', o.conrelid::regclass, o.conname),
+    pg_catalog.format('ALTER TABLE %s ADD CONSTRAINT %I %s', o.conrelid::regclass, o.conname, pg_catalog.pg_get_constraintdef(o.oid))
+FROM pg_catalog.pg_constraint o JOIN pg_catalog.pg_class c ON c.oid = o.conrelid
+WHERE {ours} AND o.contype = 'f' AND o.conparentid = 0 AND o.conislocal AND c.relpersistence <> 't' ORDER BY o.oid"),
+    ("view", false, "pg_class", "
+SELECT o.oid, pg_catalog.format('%I.%I', n.nspname, o.relname),
+    pg_catalog.format('CREATE %sVIEW %I.%I AS%s', CASE o.relkind WHEN 'm' THEN 'MATERIALIZED ' ELSE '' END, n.nspname, o.relname,
+        pg_catalog.rtrim(E'\\n' || pg_catalog.pg_get_viewdef(o.oid), ';'))
+FROM pg_catalog.pg_class o JOIN pg_catalog.pg_namespace n ON n.oid = o.relnamespace
+WHERE {ours} AND o.relkind IN ('v', 'm') AND o.relpersistence <> 't' ORDER BY o.oid"),
+    ("rule", false, "", "
+SELECT o.oid, pg_catalog.format('%s.%I', o.ev_class::regclass, o.rulename), pg_catalog.rtrim(pg_catalog.pg_get_ruledef(o.oid), ';')
+FROM pg_catalog.pg_rewrite o JOIN pg_catalog.pg_class c ON c.oid = o.ev_class
+WHERE {ours} AND o.rulename <> '_RETURN' AND c.relpersistence <> 't' ORDER BY o.oid"),
+    ("trigger", false, "pg_trigger", "
+SELECT o.oid, pg_catalog.format('%s.%I', o.tgrelid::regclass, o.tgname), pg_catalog.pg_get_triggerdef(o.oid)
+FROM pg_catalog.pg_trigger o JOIN pg_catalog.pg_class c ON c.oid = o.tgrelid
+WHERE {ours} AND NOT o.tgisinternal AND o.tgparentid = 0 AND c.relpersistence <> 't' ORDER BY o.oid"),
+    ("policy", false, "pg_policy", "
+SELECT o.oid, pg_catalog.format('%s.%I', o.polrelid::regclass, o.polname),
+    pg_catalog.format('CREATE POLICY %I ON %s FOR %s%s%s', o.polname, o.polrelid::regclass,
+        CASE o.polcmd WHEN 'r' THEN 'SELECT' WHEN 'a' THEN 'INSERT' WHEN 'w' THEN 'UPDATE' WHEN 'd' THEN 'DELETE' ELSE 'ALL' END,
+        coalesce(' USING (' || pg_catalog.pg_get_expr(o.polqual, o.polrelid) || ')', ''),
+        coalesce(' WITH CHECK (' || pg_catalog.pg_get_expr(o.polwithcheck, o.polrelid) || ')', ''))
+FROM pg_catalog.pg_policy o WHERE {ours} ORDER BY o.oid"),
+    ("comment", false, "", "
+SELECT o.objoid, o.objoid::regclass::text,
+    pg_catalog.format('COMMENT ON %s IS %L', CASE WHEN o.objsubid = 0
+        THEN CASE c.relkind WHEN 'v' THEN 'VIEW ' WHEN 'm' THEN 'MATERIALIZED VIEW ' WHEN 'i' THEN 'INDEX ' ELSE 'TABLE ' END || c.oid::regclass
+        ELSE pg_catalog.format('COLUMN %s.%I', c.oid::regclass, a.attname) END, o.description)
+FROM pg_catalog.pg_description o JOIN pg_catalog.pg_class c ON c.oid = o.objoid
+    LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = o.objsubid
+WHERE {ours} AND o.classoid = 'pg_catalog.pg_class'::regclass AND c.relpersistence <> 't' AND c.relkind IN ('r', 'p', 'v', 'm', 'i')
+ORDER BY o.objoid, o.objsubid"),
+];
+
+const OURS: &str = "CASE WHEN pg_catalog.age(o.xmin) <= 0 THEN devinprod.ours(o.xmin) END";
+
+/// What the sandbox made, in an order in which it can be made again.
+pub(super) async fn made(inside: &Client, outside: &Client) -> Result<Vec<Definition>, Error> {
+    let mut made = Vec::new();
+    for (kind, before_rows, catalog, sql) in KINDS {
+        let rows = inside
+            .query(&sql.replace("{ours}", OURS), &[])
+            .await
+            .map_err(database("what was made in the sandbox"))?;
+        let oids: Vec<u32> = rows.iter().map(|row| cell(row, 0)).collect::<Result<_, _>>()?;
+        let mut before: Vec<u32> = Vec::new();
+        if !oids.is_empty() && !catalog.is_empty() {
+            let known = outside
+                .query(
+                    &format!("SELECT o.oid FROM pg_catalog.{catalog} o WHERE o.oid = ANY ($1)"),
+                    &[&oids],
+                )
+                .await
+                .map_err(database("what was there before the sandbox"))?;
+            before = known.iter().map(|row| cell(row, 0)).collect::<Result<_, _>>()?;
+        }
+        for (row, oid) in rows.iter().zip(oids) {
+            let sql: Option<String> = cell(row, 2)?;
+            if let Some(sql) = sql.filter(|_| !before.contains(&oid)) {
+                made.push(Definition {
+                    kind,
+                    name: cell(row, 1)?,
+                    sql,
+                    before_rows,
+                });
+            }
+        }
+    }
+    Ok(made)
+}
