@@ -13,8 +13,8 @@
 //! 3. *Old versions*, outside: rows with an `xmax` that are not visible inside, and, asked again, still visible outside. A row that
 //!    somebody else deleted meanwhile is visible in neither; one that is merely locked, by one transaction or many, in both.
 //! 4. Which old version became which new one: Postgres follows the update chain itself (`currtid2`). So updates of keys, and of
-//!    tables without keys, are known as such. A row that moved to another partition has no chain; it is paired by the
-//!    table's key if that can be read, as is a row that was deleted and inserted again.
+//!    tables without keys, are known as such. A row that was deleted and inserted again is paired by the table's key, if that can
+//!    be read. A row that moved to another partition has neither: it is told as deleted here and inserted there.
 //!
 //! What was rewritten and reads as before is no change. Both sides are compared as the developer sees them: a masked value by its
 //! mask, never by what it really is.
@@ -202,7 +202,9 @@ pub struct Summary {
 impl Summary {
     /// Nothing changed, as far as can be seen.
     pub fn is_empty(&self) -> bool {
-        self.definitions.is_empty() && self.withheld.is_empty() && self.tables.iter().all(|(_, counts)| counts.is_empty())
+        self.definitions.is_empty()
+            && self.withheld.is_empty()
+            && self.tables.iter().all(|(_, counts)| counts.is_empty())
     }
 }
 

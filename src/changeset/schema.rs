@@ -136,7 +136,10 @@ pub(super) async fn made(inside: &Client, outside: &Client) -> Result<Vec<Defini
             .query(&sql.replace("{ours}", OURS), &[])
             .await
             .map_err(database("what was made in the sandbox"))?;
-        let oids: Vec<u32> = rows.iter().map(|row| cell(row, 0)).collect::<Result<_, _>>()?;
+        let oids: Vec<u32> = rows
+            .iter()
+            .map(|row| cell(row, 0))
+            .collect::<Result<_, _>>()?;
         let mut before: Vec<u32> = Vec::new();
         if !oids.is_empty() && !catalog.is_empty() {
             let known = outside
@@ -146,7 +149,10 @@ pub(super) async fn made(inside: &Client, outside: &Client) -> Result<Vec<Defini
                 )
                 .await
                 .map_err(database("what was there before the sandbox"))?;
-            before = known.iter().map(|row| cell(row, 0)).collect::<Result<_, _>>()?;
+            before = known
+                .iter()
+                .map(|row| cell(row, 0))
+                .collect::<Result<_, _>>()?;
         }
         for (row, oid) in rows.iter().zip(oids) {
             let sql: Option<String> = cell(row, 2)?;

@@ -95,7 +95,10 @@ fn insert(table: &Table, row: &Row) -> String {
     if written.is_empty() {
         return format!("INSERT INTO {} DEFAULT VALUES;", name(table));
     }
-    let names: Vec<String> = written.iter().map(|(column, _)| quoted(&column.name)).collect();
+    let names: Vec<String> = written
+        .iter()
+        .map(|(column, _)| quoted(&column.name))
+        .collect();
     let cells: Vec<String> = written.iter().map(|(_, cell)| literal(cell)).collect();
     let overriding = if written.iter().any(|(column, _)| column.always_identity) {
         " OVERRIDING SYSTEM VALUE"
@@ -111,7 +114,11 @@ fn insert(table: &Table, row: &Row) -> String {
 }
 
 fn delete(table: &Table, row: &Row) -> String {
-    format!("DELETE FROM {} AS t WHERE {};", place(table), found(table, row))
+    format!(
+        "DELETE FROM {} AS t WHERE {};",
+        place(table),
+        found(table, row)
+    )
 }
 
 /// The condition under which a row `t` is this one: by its key, else one of those that read the same.
@@ -121,7 +128,12 @@ fn found(table: &Table, row: &Row) -> String {
             let (column, cell) = (table.columns.get(*at)?, row.get(*at)?);
             Some(format!("t.{} = {}", quoted(&column.name), literal(cell)))
         };
-        return table.key.iter().filter_map(equal).collect::<Vec<_>>().join(" AND ");
+        return table
+            .key
+            .iter()
+            .filter_map(equal)
+            .collect::<Vec<_>>()
+            .join(" AND ");
     }
     // As text: not every type can be compared. A mask is another elsewhere.
     let same: Vec<String> = table

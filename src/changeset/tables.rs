@@ -226,7 +226,10 @@ async fn parents_first(inside: &Client, units: Vec<Unit>) -> Result<Vec<Unit>, E
     let oids: Vec<u32> = units.iter().map(|unit| unit.table.oid).collect();
     let mut parents: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
     for row in &ask(inside, REFERENCES, &oids).await? {
-        parents.entry(cell(row, 0)?).or_default().push(cell(row, 1)?);
+        parents
+            .entry(cell(row, 0)?)
+            .or_default()
+            .push(cell(row, 1)?);
     }
     let mut waiting: Vec<Unit> = units;
     let mut sorted: Vec<Unit> = Vec::new();
@@ -234,8 +237,7 @@ async fn parents_first(inside: &Client, units: Vec<Unit>) -> Result<Vec<Unit>, E
         let waits_for = |unit: &Unit| {
             let parents = parents.get(&unit.table.oid);
             parents.into_iter().flatten().any(|parent| {
-                *parent != unit.table.oid
-                    && waiting.iter().any(|other| other.table.oid == *parent)
+                *parent != unit.table.oid && waiting.iter().any(|other| other.table.oid == *parent)
             })
         };
         let next = waiting.iter().position(|unit| !waits_for(unit));

@@ -8,7 +8,7 @@ use super::Failure;
 use super::table::Rows;
 use crate::console;
 use crate::upstream::address::{Address, Host};
-use crate::upstream::admin::admin;
+use crate::upstream::admin::{admin, admin_with};
 
 /// Which proxy to ask, and as whom.
 #[derive(Debug, Args)]
@@ -69,6 +69,53 @@ impl ProxyUrl {
     }
 }
 
+/// Two connections of a developer to the upstream of their URL.
+pub(super) struct Sides {
+    /// In the sandbox.
+    pub(super) inside: Client,
+    /// In a sandbox of its own, where nothing was written.
+    pub(super) outside: Client,
+    /// The sandbox's name.
+    pub(super) sandbox: String,
+}
+
+impl ProxyUrl {
+    /// Connects to a sandbox as an application would; without a name, to that of the URL.
+    pub(super) async fn sandbox(&self, name: Option<&str>) -> anyhow::Result<(Client, String)> {
+        let mut address = self.address()?;
+        let own = address.user.clone();
+        let (developer, named) = match own.split_once('+') {
+            Some((developer, named)) => (developer, Some(named)),
+            None => (own.as_str(), None),
+        };
+        let name = name.or(named).unwrap_or("default").to_owned();
+        address.user = format!("{developer}+{name}");
+        address.application_name = Some("devinprod".to_owned());
+        let client = admin(&address)
+            .await
+            .with_context(|| format!("cannot reach the sandbox \"{name}\""))?;
+        Ok((client, name))
+    }
+
+    /// Connects to a sandbox, and to what is committed.
+    pub(super) async fn sides(&self, name: Option<&str>) -> anyhow::Result<Sides> {
+        let (inside, sandbox) = self.sandbox(name).await?;
+        let mut address = self.address()?;
+        if let Some((developer, _)) = address.user.split_once('+') {
+            address.user = developer.to_owned();
+        }
+        address.application_name = Some("devinprod".to_owned());
+        let outside = admin_with(&address, "-c devinprod.isolation=connection")
+            .await
+            .context("cannot see what is committed")?;
+        Ok(Sides {
+            inside,
+            outside,
+            sandbox,
+        })
+    }
+}
+
 impl Console {
     /// What a console command answers.
     pub(super) async fn ask(&self, command: &str) -> anyhow::Result<Rows> {
@@ -108,7 +155,7 @@ fn connection_part(url: &str) -> String {
 }
 
 /// The proxy's own words, with its hint where ours would stand.
-fn plain(error: tokio_postgres::Error) -> anyhow::Error {
+pub(super) fn plain(error: tokio_postgres::Error) -> anyhow::Error {
     match error.as_db_error() {
         Some(refused) => match refused.hint() {
             Some(hint) => Failure::new(refused.message(), hint).into(),

@@ -2,7 +2,7 @@
 //!
 //! A reader that went away (`devinprod … | head`) is no reason to panic, so failed writes are dropped.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 /// One line of data, to stdout.
 pub fn line(text: impl AsRef<str>) {
@@ -12,6 +12,30 @@ pub fn line(text: impl AsRef<str>) {
 /// One line of talk, to stderr.
 pub fn note(text: impl AsRef<str>) {
     write_line(io::stderr().lock(), text.as_ref());
+}
+
+/// How far something is, in a line that the next one takes away; nothing where stderr is no terminal.
+pub fn progress(done: u64, total: u64) {
+    let stderr = io::stderr();
+    if stderr.is_terminal() {
+        let text = match total.checked_sub(done) {
+            None | Some(0) => "\r\x1b[K".to_owned(),
+            Some(_) => {
+                let percent = 100 * u128::from(done) / u128::from(total);
+                let filled = usize::try_from(percent / 5).unwrap_or_default();
+                format!("\r[{:<20}] {percent:>3} %", "#".repeat(filled))
+            }
+        };
+        let mut stderr = stderr.lock();
+        let _ = stderr
+            .write_all(text.as_bytes())
+            .and_then(|()| stderr.flush());
+    }
+}
+
+/// Whether lines of data may be coloured: stdout is a terminal, and [NO_COLOR](https://no-color.org) is not set.
+pub fn has_colour() -> bool {
+    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// `error: …` and, if there is something to do about it, `hint: …`, to stderr.

@@ -1,4 +1,9 @@
-//! `devinprod sandbox list|reset`
+//! `devinprod sandbox …`
+
+mod diff;
+mod export;
+mod page;
+mod text;
 
 use std::process::ExitCode;
 
@@ -13,6 +18,12 @@ use crate::console::quote_identifier;
 pub(super) enum SandboxCommand {
     /// List your sandboxes
     List(ListArgs),
+    /// Show what a sandbox would have changed, had it committed
+    Diff(diff::DiffArgs),
+    /// Write what a sandbox changed as a script that makes the same change elsewhere
+    Export(export::ExportArgs),
+    /// Play a script into a sandbox
+    Import(export::ImportArgs),
     /// Throw away everything that a sandbox holds; its next statement finds a fresh one
     Reset(ResetArgs),
     /// Keep what a sandbox holds now under a name, to go back to it as often as you like
@@ -81,6 +92,9 @@ pub(super) fn run(command: SandboxCommand) -> anyhow::Result<ExitCode> {
             let none = "no sandbox; one begins with an application's first statement";
             block_on(list(args, "SHOW SANDBOXES", none))?;
         }
+        SandboxCommand::Diff(args) => return block_on(diff::run(args)),
+        SandboxCommand::Export(args) => block_on(export::export(args))?,
+        SandboxCommand::Import(args) => block_on(export::import(args))?,
         SandboxCommand::Points(args) => {
             let none = "no point; `devinprod sandbox save NAME` makes one";
             block_on(list(args, "SHOW POINTS", none))?;

@@ -11,7 +11,15 @@ use super::tls;
 /// Connects as the address' own user. The connection runs in a task of its own, which ends when the client
 /// is dropped; must be called inside a tokio runtime.
 pub async fn admin(address: &Address) -> Result<Client, ConnectError> {
-    let settings = address.to_tokio_postgres_config();
+    admin_with(address, "").await
+}
+
+/// [`admin`] with startup options such as `-c name=value`.
+pub async fn admin_with(address: &Address, options: &str) -> Result<Client, ConnectError> {
+    let mut settings = address.to_tokio_postgres_config();
+    if !options.is_empty() {
+        settings.options(options);
+    }
     let connecting = async {
         Ok(match tls::load(address).await? {
             None => {

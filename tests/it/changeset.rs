@@ -1,9 +1,12 @@
 //! The changeset is exact: checked against the same workload, committed on a copy.
 
-use crate::changeset_kit::Pair;
-use crate::harness::{self, TestDatabase};
+use devinprod::changeset::Options;
 
-const TABLES: &str = r#"
+use crate::changeset_kit::{Pair, contents, outside_url, read, read_by, script};
+use crate::harness::{self, TestDatabase, connect, scalar};
+
+/// Tables in the shapes that have fooled one changeset or another.
+pub const TABLES: &str = r#"
     CREATE TABLE parent (id int PRIMARY KEY, name text);
     CREATE TABLE child (id int PRIMARY KEY, parent int REFERENCES parent ON DELETE CASCADE ON UPDATE CASCADE,
         other int REFERENCES parent ON DELETE SET NULL ON UPDATE CASCADE);
@@ -53,7 +56,7 @@ async fn twice(version: usize) -> Option<[TestDatabase; 2]> {
     })
 }
 
-const WORKLOAD: &[&str] = &[
+pub const WORKLOAD: &[&str] = &[
     // Cascades, updates of keys, keys exchanged.
     "DELETE FROM parent WHERE id IN (3, 4)",
     "UPDATE parent SET id = id + 100 WHERE id BETWEEN 5 AND 8",
@@ -156,6 +159,18 @@ async fn whole(version: usize) {
     );
     assert_eq!(changes.of("emptied"), ["+2"]);
     assert_eq!(changes.of("scratch"), [] as [&str; 0]);
+    // Played into another copy, the script makes of it what the committed workload made.
+    let copy = match version {
+        15 => harness::database().await,
+        _ => harness::postgres18().await.unwrap(),
+    };
+    let copy = copy.connect().await;
+    copy.batch_execute(TABLES).await.unwrap();
+    let script = script(&changes);
+    copy.batch_execute(&script)
+        .await
+        .unwrap_or_else(|error| panic!("{error:?}\n{script}"));
+    assert_eq!(contents(&copy).await, contents(&pair.plain).await);
 }
 
 #[tokio::test]
@@ -166,4 +181,182 @@ async fn everything_that_sql_can_do_to_rows() {
 #[tokio::test]
 async fn everything_that_sql_can_do_to_rows_on_18() {
     whole(18).await;
+}
+
+#[tokio::test]
+async fn what_others_do_meanwhile_is_no_change_of_ours() {
+    let pair = Pair::new(twice(15).await.unwrap(), TABLES).await;
+    let sealed = &pair.proxy.database;
+    pair.developer
+        .batch_execute(
+            "UPDATE parent SET name = 'ours' WHERE id = 1; DELETE FROM watched WHERE id = 1; INSERT INTO keyless VALUES (9, 'ours');
+             UPDATE keyless SET b = 'ours' WHERE a = 0",
+        )
+        .await
+        .unwrap();
+    let expected = |changes: &crate::changeset_kit::Changeset, when: &str| {
+        assert_eq!(changes.of("parent"), ["~1,parent 1>1,ours"], "{when}");
+        assert_eq!(changes.of("watched"), ["-1,1"], "{when}");
+        assert_eq!(changes.of("watch_log"), ["+DELETE,1"], "{when}");
+        let mut keyless = vec!["+9,ours"];
+        keyless.extend(["~0,same>0,ours"; 4]);
+        assert_eq!(changes.of("keyless"), keyless, "{when}");
+        assert_eq!(changes.tables.len(), 4, "{when}");
+    };
+    // Locked by several at once, changed and not committed, rolled back.
+    let (locks, more, open) = (
+        sealed.connect().await,
+        sealed.connect().await,
+        sealed.connect().await,
+    );
+    for client in [&locks, &more] {
+        client
+            .batch_execute(
+                "BEGIN; SELECT FROM parent WHERE id BETWEEN 1 AND 6 FOR KEY SHARE; SELECT FROM watched WHERE id > 5 FOR SHARE",
+            )
+            .await
+            .unwrap();
+    }
+    open.batch_execute(
+        "BEGIN; UPDATE watched SET v = 99 WHERE id = 3; DELETE FROM keyless WHERE a = 1; INSERT INTO watched VALUES (70, 1)",
+    )
+    .await
+    .unwrap();
+    more.batch_execute("SAVEPOINT a; UPDATE parent SET name = 'no' WHERE id = 4; ROLLBACK TO a")
+        .await
+        .unwrap();
+    expected(&pair.changeset().await, "locked");
+    open.batch_execute("COMMIT").await.unwrap();
+    expected(&pair.changeset().await, "committed");
+    // The row that is ours and locked by others, too, again.
+    pair.developer
+        .batch_execute("UPDATE parent SET name = 'ours' WHERE id = 1")
+        .await
+        .unwrap();
+    expected(&pair.changeset().await, "twice");
+    // Others write all the time.
+    let busy = tokio::spawn({
+        let client = sealed.connect().await;
+        async move {
+            for n in 1000.. {
+                client
+                    .batch_execute(&format!(
+                        "INSERT INTO watched VALUES ({n}, 1); UPDATE watched SET v = v + 1 WHERE id > 1 AND id <> {n};
+                         UPDATE keyless SET b = b || '.' WHERE a = 2; DELETE FROM watched WHERE id = {n};
+                         UPDATE parent SET name = 'theirs {n}' WHERE id > 6; DELETE FROM child WHERE id = {n} - 990;"
+                    ))
+                    .await
+                    .unwrap();
+                if n % 5 == 0 {
+                    client.batch_execute("VACUUM watched").await.unwrap();
+                }
+            }
+        }
+    });
+    let (inside, outside) = (
+        connect(&pair.proxy.url()).await,
+        connect(&outside_url(&pair.proxy, "dev1")).await,
+    );
+    for round in 0..12 {
+        let changes = read_by(&inside, &outside, &Options::default()).await;
+        expected(&changes, &format!("round {round}"));
+    }
+    busy.abort();
+}
+
+#[tokio::test]
+async fn a_diff_leaves_the_sandbox_as_it_was() {
+    let pair = Pair::new(twice(15).await.unwrap(), TABLES).await;
+    // Nothing was written, so nothing is.
+    let written = "SELECT pg_current_xact_id_if_assigned()::text";
+    pair.developer.batch_execute("SELECT 1").await.unwrap();
+    assert!(pair.changeset().await.summary.is_empty());
+    assert_eq!(scalar(&pair.developer, written).await, "");
+    // In somebody's open block.
+    let developer = &pair.developer;
+    developer
+        .batch_execute("INSERT INTO keyless VALUES (50, 'kept'); SET timezone = 'Asia/Tokyo'")
+        .await
+        .unwrap();
+    developer
+        .batch_execute("BEGIN; SAVEPOINT a; INSERT INTO keyless VALUES (51, 'gone'); SAVEPOINT b; UPDATE parent SET name = 'x' WHERE id = 1")
+        .await
+        .unwrap();
+    let (now, id) = (
+        scalar(developer, "SELECT now()").await,
+        scalar(developer, written).await,
+    );
+    let changes = pair.changeset().await;
+    assert_eq!(changes.of("keyless"), ["+50,kept", "+51,gone"]);
+    assert_eq!(changes.of("parent"), ["~1,parent 1>1,x"]);
+    assert_eq!(scalar(developer, "SELECT now()").await, now);
+    assert_eq!(scalar(developer, written).await, id);
+    assert_eq!(scalar(developer, "SHOW timezone").await, "Asia/Tokyo");
+    assert_eq!(
+        scalar(developer, "SHOW search_path").await,
+        "\"$user\", public"
+    );
+    developer
+        .batch_execute("ROLLBACK TO b; ROLLBACK TO a; COMMIT")
+        .await
+        .unwrap();
+    let changes = pair.changeset().await;
+    assert_eq!(changes.of("keyless"), ["+50,kept"]);
+    assert_eq!(changes.tables.len(), 1);
+    // Nobody was told that what they wrote may be gone.
+    assert!(
+        pair.proxy
+            .events()
+            .iter()
+            .all(|event| !format!("{event:?}").contains("Tainted"))
+    );
+}
+
+#[tokio::test]
+async fn many_rows_are_read_a_few_at_a_time() {
+    const ROWS: usize = 20_000;
+    let pair = Pair::new(
+        twice(15).await.unwrap(),
+        "CREATE TABLE many (id int, v text); INSERT INTO many SELECT n, repeat('x', n % 300) FROM generate_series(1, 20000) n;
+         ALTER TABLE many ADD PRIMARY KEY (id)",
+    )
+    .await;
+    pair.developer
+        .batch_execute("UPDATE many SET id = -id WHERE id % 4 < 2; DELETE FROM many WHERE id % 4 = 2; INSERT INTO many SELECT 100000 + n FROM generate_series(1, 700) n")
+        .await
+        .unwrap();
+    let all = read(&pair.proxy, "dev1", &Options::default()).await;
+    let (_, counts) = &all.summary.tables[0];
+    assert_eq!(
+        (counts.inserted, counts.updated, counts.deleted, counts.same),
+        (700, ROWS as u64 / 2, ROWS as u64 / 4, 0)
+    );
+    let lines: std::collections::BTreeSet<String> = all.of("many").into_iter().collect();
+    assert_eq!(lines.len(), 700 + ROWS / 2 + ROWS / 4, "each once");
+    assert!(
+        lines
+            .iter()
+            .filter(|line| line.starts_with('~'))
+            .all(|line| {
+                let (before, after) = line[1..].split_once('>').unwrap();
+                format!("-{before}") == after
+            })
+    );
+    // With a limit, all are counted and few are read.
+    let few = read(
+        &pair.proxy,
+        "dev1",
+        &Options {
+            limit: Some(10),
+            only: vec!["public.many".to_owned()],
+        },
+    )
+    .await;
+    assert_eq!(few.summary.tables, all.summary.tables);
+    assert_eq!(few.of("many").len(), 10);
+    let none = Options {
+        only: vec!["parent".to_owned()],
+        ..Options::default()
+    };
+    assert!(read(&pair.proxy, "dev1", &none).await.summary.is_empty());
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use devinprod::changeset::{self, Change, Event, Options, Row, Summary, Table};
+use devinprod::changeset::{self, Change, Event, Options, Row, Summary, Table, script};
 use tokio_postgres::Client;
 
 use crate::harness::{self, Proxy, Setup, TestDatabase, connect};
@@ -17,6 +17,8 @@ pub struct Pair {
     pub plain: Client,
     /// A developer's connection to the default sandbox.
     pub developer: Client,
+    inside: Client,
+    outside: Client,
 }
 
 /// All rows of all tables, as text, sorted.
@@ -48,6 +50,8 @@ impl Pair {
         let developer = connect(&proxy.url()).await;
         Self {
             plain: plain.connect().await,
+            inside: connect(&proxy.url()).await,
+            outside: connect(&outside_url(&proxy, "dev1")).await,
             proxy,
             developer,
         }
@@ -66,7 +70,7 @@ impl Pair {
 
     /// The changeset of `dev1`'s default sandbox.
     pub async fn changeset(&self) -> Changeset {
-        read(&self.proxy, "dev1", &Options::default()).await
+        read_by(&self.inside, &self.outside, &Options::default()).await
     }
 
     /// Runs a workload on both sides, and checks the changeset of the one against the truth of the other.
@@ -233,4 +237,33 @@ pub fn applied(mut contents: Contents, changeset: &Changeset) -> Contents {
         rows.sort();
     }
     contents
+}
+
+/// The script of a changeset, as `devinprod sandbox export` orders it for whoever may keep triggers from firing.
+pub fn script(changeset: &Changeset) -> String {
+    let mut statements: Vec<(script::Turn, String)> = changeset
+        .tables
+        .iter()
+        .flat_map(|(table, changes)| {
+            changes
+                .iter()
+                .flat_map(|change| script::statements(table, change))
+        })
+        .collect();
+    statements.sort_by_key(|(turn, _)| *turn);
+    let made = |before| {
+        changeset
+            .summary
+            .definitions
+            .iter()
+            .filter(move |made| made.before_rows == before)
+            .map(|made| format!("{};", made.sql))
+    };
+    let lines: Vec<String> = std::iter::once(script::HEAD.to_owned())
+        .chain(made(true))
+        .chain(statements.into_iter().map(|(_, sql)| sql))
+        .chain(made(false))
+        .chain([script::TAIL.to_owned()])
+        .collect();
+    lines.join("\n")
 }
