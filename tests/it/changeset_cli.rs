@@ -242,3 +242,71 @@ async fn an_import_plays_into_a_sandbox() {
     );
     assert_eq!(stdout(&pair.proxy, "dev1+again", &diff).await, before);
 }
+
+/// The most memory that a diff took, in kB (`VmHWM` of its process), and how many lines it printed.
+async fn memory(proxy: &Proxy, arguments: &[&str]) -> (u64, usize) {
+    let lines = tempfile::NamedTempFile::new().unwrap();
+    let mut child = tokio::process::Command::new(env!("CARGO_BIN_EXE_devinprod"))
+        .args(arguments)
+        .env("DATABASE_URL", proxy.url_for("dev1"))
+        .stdin(Stdio::null())
+        .stdout(lines.reopen().unwrap())
+        .spawn()
+        .unwrap();
+    let status = format!("/proc/{}/status", child.id().unwrap());
+    let mut most = 0;
+    let ended = loop {
+        if let Some(ended) = child.try_wait().unwrap() {
+            break ended;
+        }
+        let now = std::fs::read_to_string(&status).unwrap_or_default();
+        let line = now.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        if let Some(kilobytes) =
+            line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok())
+        {
+            most = most.max(kilobytes);
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    };
+    assert!(ended.success());
+    let printed = std::fs::read_to_string(lines.path()).unwrap();
+    (most, printed.lines().count())
+}
+
+/// `CHANGESET_ROWS=1000000` is what docs/changesets.md says the figures of.
+#[tokio::test]
+async fn memory_does_not_grow_with_the_rows() {
+    let rows: usize = std::env::var("CHANGESET_ROWS").map_or(40_000, |rows| rows.parse().unwrap());
+    let tables = format!(
+        "CREATE TABLE many (id int PRIMARY KEY, v text); CREATE TABLE few (id int);
+         INSERT INTO many SELECT n, repeat(md5(n::text), 30) FROM generate_series(1, {rows}) n"
+    );
+    let database = harness::database().await;
+    database
+        .connect()
+        .await
+        .batch_execute(&tables)
+        .await
+        .unwrap();
+    let proxy = harness::proxy_with(database, harness::Setup::default()).await;
+    let developer = harness::connect(&proxy.url()).await;
+    developer
+        .batch_execute("INSERT INTO few VALUES (1)")
+        .await
+        .unwrap();
+    let diff = ["sandbox", "diff", "--format", "csv", "--timeout", "3600"];
+    let (least, lines) = memory(&proxy, &diff).await;
+    assert_eq!(lines, 2);
+    developer
+        .batch_execute("UPDATE many SET v = v || 'x'")
+        .await
+        .unwrap();
+    let (most, lines) = memory(&proxy, &diff).await;
+    assert_eq!(lines, rows + 2);
+    eprintln!("{rows} rows: {most} kB, with none {least} kB");
+    // Each row is 1 kB before, and as much after.
+    assert!(
+        most < least + 24 * 1024 + rows as u64 / 20,
+        "{most} kB, with none {least} kB"
+    );
+}
