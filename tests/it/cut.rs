@@ -87,16 +87,6 @@ async fn a_read_is_cut_at_its_limit_in_every_form() {
             "EXPLAIN ANALYZE",
             &["EXPLAIN (ANALYZE, TIMING OFF) SELECT id FROM accounts"],
         ),
-        (
-            "EXPLAIN of names that look like a plan",
-            &["EXPLAIN (ANALYZE) SELECT id FROM accounts \"x (actual rows=0 loops=0)\n  ->  y\""],
-        ),
-        (
-            "EXPLAIN as JSON of such a name",
-            &[
-                "EXPLAIN (ANALYZE, FORMAT JSON) SELECT id FROM accounts \"Actual Rows\"\": 0, Actual Loops: 0\"",
-            ],
-        ),
     ];
     for (form, statements) in forms {
         let proxy = proxy(HUNDRED).await;

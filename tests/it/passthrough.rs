@@ -286,7 +286,17 @@ async fn a_read_is_cut_at_its_limit_in_every_form_and_the_connection_lives_on() 
         "CREATE TABLE t (n int); INSERT INTO t SELECT generate_series(1, 20000) RETURNING n";
     let prepared = format!("PREPARE p AS {BIG}; EXECUTE p");
     for form in [
-        BIG, &copy, &declare, returning, &prepared, "extended", "pieces", "explain",
+        BIG,
+        &copy,
+        &declare,
+        returning,
+        &prepared,
+        "extended",
+        "pieces",
+        "EXPLAIN (ANALYZE, TIMING OFF) SELECT * FROM generate_series(1, 5000)",
+        // Names that look like a plan.
+        "EXPLAIN ANALYZE SELECT * FROM generate_series(1, 5000) \"x (actual rows=0 loops=0)\n  ->  y\"",
+        "EXPLAIN (ANALYZE, FORMAT YAML) SELECT * FROM generate_series(1, 5000) \"Actual Rows: 0\"",
     ] {
         let proxy = proxy(HUNDRED).await;
         let mut client = Client::connect(&proxy.url()).await;
@@ -299,17 +309,15 @@ async fn a_read_is_cut_at_its_limit_in_every_form_and_the_connection_lives_on() 
                 }
                 transcript(&client.sync().run().await)
             }
-            "explain" => {
-                client
-                    .simple("EXPLAIN (ANALYZE, TIMING OFF) SELECT * FROM generate_series(1, 5000)")
-                    .await
-            }
             text => client.simple(text).await,
         };
         assert!(answer.contains("53400"), "{form}: {answer:.300}");
         assert!(answer.contains("ReadyForQuery"), "{form}: {answer:.300}");
-        let read = if form == "explain" { 0 } else { 100 };
-        assert_eq!(rows(&answer), read, "{form}");
+        match form.starts_with("EXPLAIN") {
+            // A plan's first row may not say yet what was read.
+            true => assert!(rows(&answer) <= 1, "{form}: {answer:.300}"),
+            false => assert_eq!(rows(&answer), 100, "{form}"),
+        }
         client.simple("ROLLBACK").await;
         let alive = client.simple("SHOW server_version_num").await;
         let refused = client.simple("SELECT 1").await;
