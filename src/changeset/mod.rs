@@ -19,7 +19,7 @@
 //! What was rewritten and reads as before is no change. Both sides are compared as the developer sees them: a masked value by its
 //! mask, never by what it really is.
 //!
-//! Memory: the places of the versions are kept, as bits by page (some 60 bytes for each page that has one, in at most four sets), and
+//! Memory: the places of the versions are kept, as bits by page (some 100 bytes for each page that has one, in at most four sets), and
 //! a batch of rows, about 2 MB unless single rows are larger.
 
 mod places;
