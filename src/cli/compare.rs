@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
+use tokio::sync::OnceCell;
+use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 
 use super::child::{self, Ended};
@@ -16,6 +18,7 @@ use super::fresh::write_private;
 use super::target::Target;
 use super::{Failure, block_on, print, say_why};
 use crate::compare::assert::{self, Checked};
+use crate::compare::changes::{self, Changes};
 use crate::compare::{self, Baseline, Collector, Kind, Report, Run};
 use crate::tap::Tap;
 use crate::upstream::admin::admin;
@@ -35,6 +38,9 @@ pub(super) struct CompareArgs {
     /// Statements that must return no row, or a single true, after each command in its sandbox
     #[arg(long = "assert", value_name = "FILE.sql")]
     assertions: Vec<PathBuf>,
+    /// Compare what two sandboxes hold, without running anything
+    #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with_all = ["assertions", "against", "save", "commands"])]
+    sandboxes: Vec<String>,
     /// Compare with a recorded reference instead of a first command
     #[arg(long, value_name = "REFERENCE.json")]
     against: Option<PathBuf>,
@@ -59,7 +65,11 @@ pub(super) struct CompareArgs {
     #[command(flatten)]
     proxy: ProxyUrl,
     /// The command, then --- and the command that is compared with it
-    #[arg(last = true, required = true, value_name = "COMMAND")]
+    #[arg(
+        last = true,
+        required_unless_present = "sandboxes",
+        value_name = "COMMAND"
+    )]
     commands: Vec<String>,
 }
 
@@ -108,6 +118,8 @@ struct Stage<'a> {
     target: Target,
     assertions: Vec<assert::File>,
     interrupted: CancellationToken,
+    /// Sees what is committed; one for all runs, since it takes a developer role.
+    outside: OnceCell<Client>,
 }
 
 pub(super) fn run(args: CompareArgs) -> ExitCode {
@@ -123,7 +135,6 @@ pub(super) fn run(args: CompareArgs) -> ExitCode {
 
 /// Whether it is the same.
 async fn compared(args: &CompareArgs) -> anyhow::Result<bool> {
-    let (first, second) = two_commands(&args.commands)?;
     let read = |path: &PathBuf| -> anyhow::Result<assert::File> {
         let name = path.display().to_string();
         let text = fs::read_to_string(path).with_context(|| format!("{name} cannot be read"))?;
@@ -134,8 +145,15 @@ async fn compared(args: &CompareArgs) -> anyhow::Result<bool> {
         target: Target::of(&args.proxy)?,
         assertions: args.assertions.iter().map(read).collect::<Result<_, _>>()?,
         interrupted: child::interruption()?,
+        outside: OnceCell::new(),
     };
-    let report = stage.report(first, second).await?;
+    let report = match args.sandboxes.as_slice() {
+        [a, b] => stage.sandboxes(a, b).await?,
+        _ => {
+            let (first, second) = two_commands(&args.commands)?;
+            stage.report(first, second).await?
+        }
+    };
     let text = match args.format {
         Format::Text => compare::text(&report),
         Format::Json => serde_json::to_string_pretty(&report)?,
@@ -228,6 +246,53 @@ impl Stage<'_> {
         Ok(run)
     }
 
+    /// What two sandboxes hold. Neither is reset.
+    async fn sandboxes(&self, a: &str, b: &str) -> anyhow::Result<Report> {
+        let listed = self
+            .args
+            .proxy
+            .connect()
+            .await?
+            .ask("SHOW SANDBOXES")
+            .await?;
+        let mut runs = Vec::new();
+        for name in [a, b] {
+            if !listed.has("sandbox", name) {
+                let hint = "devinprod sandbox list shows yours";
+                return Err(Failure::new(format!("you have no sandbox \"{name}\""), hint).into());
+            }
+            let client = admin(&self.target.address(name)).await?;
+            let changes = self.changes(name, &client).await;
+            let changes = changes.ok_or_else(|| anyhow::anyhow!("there is nothing to compare"))?;
+            let mut run = Run::default();
+            run.command = format!("sandbox {name}");
+            run.changes = Some(changes);
+            runs.push(run);
+        }
+        let [a, b] = runs.as_slice() else {
+            return Err(anyhow::anyhow!("there is nothing to compare"));
+        };
+        Ok(compare::compare((a, a), b, &[], Vec::new()))
+    }
+
+    /// What a sandbox would have written; says why, if that cannot be read.
+    async fn changes(&self, sandbox: &str, inside: &Client) -> Option<Changes> {
+        let read = async {
+            let connect = || self.target.outside(&self.interrupted);
+            let outside = self.outside.get_or_try_init(connect).await?;
+            Ok::<_, anyhow::Error>(changes::read(inside, outside).await?)
+        };
+        match read.await {
+            Ok(changes) => Some(changes),
+            Err(error) => {
+                print::note(format!(
+                    "what {sandbox} would have written is not known: {error:#}"
+                ));
+                None
+            }
+        }
+    }
+
     async fn in_sandbox(
         &self,
         sandbox: &str,
@@ -265,6 +330,7 @@ impl Stage<'_> {
         run.seconds = seconds;
         let client = admin(&self.target.address(sandbox)).await?;
         compare::plan::explain(&client, &mut run).await;
+        run.changes = self.changes(sandbox, &client).await;
         let mut checked = Vec::new();
         if checks {
             let side = if name == "A" { "A" } else { "B" };

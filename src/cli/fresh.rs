@@ -7,13 +7,14 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 
 use super::connect::ProxyUrl;
 use super::print;
 use super::target::Target;
 use crate::console::quote_identifier;
-use crate::upstream::admin::admin;
+use crate::upstream::admin::{admin, admin_with};
 use crate::upstream::connect::ConnectError;
 
 /// What the proxy says where no developer role, or no sandbox, is to be had: `too_many_connections`.
@@ -31,11 +32,21 @@ impl Target {
         interrupted: &CancellationToken,
     ) -> anyhow::Result<()> {
         let address = self.address(sandbox);
+        let client = self.waiting(interrupted, async || admin(&address).await);
+        Ok(client.await?.batch_execute("SELECT 1").await?)
+    }
+
+    /// Connects, as soon as there is room.
+    async fn waiting(
+        &self,
+        interrupted: &CancellationToken,
+        connect: impl AsyncFn() -> Result<Client, ConnectError>,
+    ) -> anyhow::Result<Client> {
         let began = Instant::now();
         let mut told = false;
         loop {
-            let error = match admin(&address).await {
-                Ok(client) => return Ok(client.batch_execute("SELECT 1").await?),
+            let error = match connect().await {
+                Ok(client) => return Ok(client),
                 Err(error) => error,
             };
             let is_full =
@@ -49,6 +60,16 @@ impl Target {
             }
             tokio::time::sleep(PAUSE).await;
         }
+    }
+
+    /// A connection that sees what is committed: its sandbox is its own, and ends with it.
+    pub(super) async fn outside(&self, interrupted: &CancellationToken) -> anyhow::Result<Client> {
+        let mut address = self.address("");
+        address.user.clone_from(&self.developer);
+        self.waiting(interrupted, async || {
+            admin_with(&address, "-c devinprod.isolation=connection").await
+        })
+        .await
     }
 
     /// Throws the sandbox away. One that never began needs no reset.

@@ -54,6 +54,15 @@ impl Rows {
         })
     }
 
+    /// Whether a row has this text in the column of this name.
+    pub(super) fn has(&self, column: &str, text: &str) -> bool {
+        let at = self.columns.iter().position(|name| name == column);
+        at.is_some_and(|at| {
+            let cells = self.rows.iter().filter_map(|row| row.get(at));
+            cells.into_iter().any(|cell| cell.as_str() == Some(text))
+        })
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }

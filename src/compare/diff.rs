@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::assert::Checked;
+use super::changes;
 use super::noise::{self, Aspects};
 use super::report::{Difference, Figures, Kind, Line, Report, Side};
 use super::run::{ErrorCount, Run, Statement};
@@ -15,6 +16,7 @@ pub fn compare(a: (&Run, &Run), b: &Run, ignored: &[Kind], assertions: Vec<Check
     let mut found = Found::default();
     found.exit(a.0, b);
     found.unbound_errors(a, b);
+    found.changes(a, b);
     let mut prints: Vec<&String> = a.0.in_order().into_iter().map(|(print, _)| print).collect();
     prints.extend(
         b.in_order()
@@ -127,6 +129,30 @@ impl Found {
 
     fn unbound_errors(&mut self, a: (&Run, &Run), b: &Run) {
         self.errors((&a.0.errors, &a.1.errors), &b.errors);
+    }
+
+    fn changes(&mut self, a: (&Run, &Run), b: &Run) {
+        let (Some(first), Some(second), Some(other)) = (&a.0.changes, &a.1.changes, &b.changes)
+        else {
+            self.hints
+                .push("what the runs would have written could not be compared".to_owned());
+            return;
+        };
+        let noise = changes::differences(first, second);
+        for what in noise.keys() {
+            self.noise.push(what.clone());
+        }
+        for (what, (a, b)) in changes::differences(first, other) {
+            if !noise.contains_key(&what) {
+                self.differs(Kind::Changes, what, a, b);
+            }
+        }
+        for (table, because) in other.withheld.iter().chain(&first.withheld) {
+            let hint = format!("what is written to {table} is not compared: {because}");
+            if !self.hints.contains(&hint) {
+                self.hints.push(hint);
+            }
+        }
     }
 
     fn count(&mut self, first: &Statement, second: &Statement, other: &Statement) {

@@ -7,6 +7,7 @@
 
 pub mod ask;
 pub mod assert;
+pub mod changes;
 mod diff;
 mod html;
 mod noise;

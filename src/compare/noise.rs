@@ -35,7 +35,7 @@ pub(super) fn aspects(one: &Statement, other: &Statement) -> Aspects {
     found
 }
 
-type Result<'a> = &'a ResultDigest;
+pub(super) type Result<'a> = &'a ResultDigest;
 
 /// Which result is compared with which: those of the same question, in their order. What has no partner (an id was
 /// generated and asked for) is compared by its place, if there are as many on both sides.
@@ -72,7 +72,7 @@ fn pairs<'a>(
     pairs
 }
 
-fn differing(a: Result<'_>, b: Result<'_>, ordered: bool) -> Vec<Aspect> {
+pub(super) fn differing(a: Result<'_>, b: Result<'_>, ordered: bool) -> Vec<Aspect> {
     let names = |result: Result<'_>| -> Vec<String> {
         let names = result.columns.iter().map(|column| column.name.clone());
         names.collect()

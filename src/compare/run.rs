@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
+use super::changes::Changes;
 use crate::sql::normalise::{fingerprint, normalised};
 use crate::tap::{Digest, Execution, Outcome, Parameter, ResultDigest, Seen, Sink};
 
@@ -36,6 +37,9 @@ pub struct Run {
     pub more: u64,
     /// Errors that belong to no statement, by SQLSTATE.
     pub errors: BTreeMap<String, ErrorCount>,
+    /// What it would have written; None where that could not be read.
+    #[serde(default)]
+    pub changes: Option<Changes>,
     #[serde(skip)]
     kept: usize,
 }

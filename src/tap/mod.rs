@@ -15,7 +15,7 @@ pub mod recording;
 mod relay;
 mod watch;
 
-pub use digest::{ColumnDigest, Digest, ResultDigest};
+pub use digest::{ColumnDigest, Digest, ResultDigest, RowDigest};
 pub use execution::{Execution, Outcome, Parameter, Seen, Sink};
 pub use mask::Mask;
 pub use relay::Tap;

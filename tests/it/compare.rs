@@ -42,6 +42,8 @@ async fn the_same_is_the_same_whatever_is_random() {
         "other values in column id: INSERT",
         "other values in column placed_at: INSERT",
         "other values in column random: SELECT",
+        "public.orders: inserts other values in column id",
+        "public.accounts: updates other values in column settings",
     ] {
         assert!(said.out.contains(noise), "{noise}\n{}", said.out);
     }
@@ -63,6 +65,7 @@ async fn what_differs_is_told() {
              SELECT count(*) FROM orders WHERE account_id = 3;
              DELETE FROM order_log WHERE order_id IN (1)",
             &[
+                "changes | public.accounts: updates another number of rows | 0 rows | 1 row",
                 "results | returns other values in column balance |  | ",
                 "statements | runs in B only | never | once",
             ][..],
@@ -73,6 +76,7 @@ async fn what_differs_is_told() {
              SELECT count(*) FROM orders WHERE account_id = 3;
              DELETE FROM order_log WHERE order_id IN (1, 2, 3, 4)",
             &[
+                "changes | public.order_log: deletes another number of rows | 1 row | 4 rows",
                 "results | returns another number of rows | 3 rows | 8 rows",
                 "results | writes another number of rows | 1 rows | 4 rows",
                 "statements | runs another number of times | once | 2 times",
@@ -82,6 +86,7 @@ async fn what_differs_is_told() {
             &format!("{same}; SELECT 1/0"),
             &[
                 "exit | the commands end with another status | 0 | 1",
+                "changes | public.order_log: deletes another number of rows | 1 row | 0 rows",
                 "errors | fails with 22012: division by zero | no such error | once",
                 "statements | runs in A only | once | never",
                 "statements | runs in A only | once | never",
@@ -93,6 +98,93 @@ async fn what_differs_is_told() {
         assert_eq!(differences(&said.out), expected, "{}", said.out);
     }
     desk.nothing_is_left().await;
+}
+
+#[tokio::test]
+async fn what_would_be_written_is_compared_with_what_triggers_do() {
+    let desk = Desk::new().await;
+    let a = "INSERT INTO orders (account_id, total) VALUES (3, 5); CREATE TABLE bills (n int)";
+    let b = "INSERT INTO orders (account_id, total, status) VALUES (3, 5, 'paid'); CREATE TABLE bills (n text);
+        UPDATE accounts SET balance = balance WHERE id = 1";
+    let options = [
+        "--format",
+        "json",
+        "--ignore",
+        "statements",
+        "--ignore",
+        "plans",
+    ];
+    let said = desk.psql(&options, a, b, 1).await;
+    assert_eq!(
+        differences(&said.out),
+        [
+            "changes | makes table public.bills in another way | made | made",
+            "changes | public.order_log: inserts other values in column entry |  | ",
+            "changes | public.orders: inserts other values in column status |  | ",
+        ],
+        "what reads as before is no change: {}",
+        said.out
+    );
+}
+
+/// Two services, each with connections of its own, in one sandbox: what they would have written is the pipeline's output.
+#[tokio::test]
+async fn a_pipeline_of_services_has_one_changeset() {
+    let desk = Desk::new().await;
+    let orders = "INSERT INTO orders (account_id, total) SELECT 3, n FROM generate_series(1, 4) n";
+    // It writes no row that the others write: those would wait for it.
+    let bill = |factor: &str| {
+        format!(
+            "INSERT INTO order_log SELECT 1, 'due ' || ({factor} * sum(total))::int FROM orders \
+             WHERE id > 60 AND account_id = 3"
+        )
+    };
+    for (sandbox, service) in [
+        ("old", bill("1")),
+        ("same", bill("1.0")),
+        ("new", bill("2")),
+    ] {
+        for script in [orders, &service] {
+            let words = [
+                "run",
+                "--sandbox",
+                sandbox,
+                "--",
+                "psql",
+                "-XqAt",
+                "-c",
+                script,
+            ];
+            let said = desk.run(&words).await;
+            assert_eq!(said.code, Some(0), "{}", said.err);
+        }
+        if sandbox != "old" {
+            let said = desk
+                .run(&["compare", "--sandboxes", "old", sandbox, "--format", "json"])
+                .await;
+            let differences = differences(&said.out);
+            let of_logs = differences.iter().filter(|line| line.contains("order_log"));
+            let expected = (sandbox == "new").then_some(
+                "changes | public.order_log: inserts other values in column entry |  | ",
+            );
+            assert_eq!(
+                of_logs.collect::<Vec<_>>(),
+                expected.into_iter().collect::<Vec<_>>(),
+                "{}",
+                said.out
+            );
+            desk.run(&["sandbox", "reset", sandbox]).await;
+        }
+    }
+    let said = desk
+        .run(&["compare", "--sandboxes", "old", "no-such"])
+        .await;
+    assert_eq!(said.code, Some(2));
+    assert!(
+        said.err.contains("you have no sandbox \"no-such\""),
+        "{}",
+        said.err
+    );
 }
 
 #[tokio::test]
