@@ -163,12 +163,15 @@ async fn a_pipeline_of_services_has_one_changeset() {
                 .run(&["compare", "--sandboxes", "old", sandbox, "--format", "json"])
                 .await;
             let differences = differences(&said.out);
-            let of_logs = differences.iter().filter(|line| line.contains("order_log"));
+            // Ids and times are of the sandbox: without a second run nobody knows that they are noise.
+            let entries = differences
+                .iter()
+                .filter(|line| line.contains("column entry"));
             let expected = (sandbox == "new").then_some(
                 "changes | public.order_log: inserts other values in column entry |  | ",
             );
             assert_eq!(
-                of_logs.collect::<Vec<_>>(),
+                entries.collect::<Vec<_>>(),
                 expected.into_iter().collect::<Vec<_>>(),
                 "{}",
                 said.out
