@@ -16,6 +16,8 @@ pub struct MaskedRelations {
     names: HashMap<String, Vec<(String, Option<usize>)>>,
     /// By the oid of a view.
     views: HashMap<u32, usize>,
+    /// By the name of a view, unquoted; the masked view and the one of rows have the same.
+    view_names: HashMap<String, usize>,
     /// The server is older than MERGE.
     without_merge: bool,
 }
@@ -29,10 +31,14 @@ impl MaskedRelations {
     ) -> Self {
         let mut names: HashMap<String, Vec<(String, Option<usize>)>> = HashMap::new();
         let mut views = HashMap::new();
+        let mut view_names = HashMap::new();
         for (index, relation) in relations.iter().enumerate() {
             let schemas = names.entry(relation.name.clone()).or_default();
             schemas.push((relation.schema.clone(), Some(index)));
             views.extend([(relation.view_oid, index), (relation.rows_oid, index)]);
+            for view in relation.view.iter().chain(&relation.rows) {
+                view_names.extend(quoted_name(view).map(|name| (name, index)));
+            }
         }
         for (schema, name) in namesakes {
             if let Some(schemas) = names.get_mut(&name)
@@ -46,6 +52,7 @@ impl MaskedRelations {
             relations,
             names,
             views,
+            view_names,
             without_merge: false,
         }
     }
@@ -138,6 +145,23 @@ impl Masked {
         };
         self.relations.relations.get((*index)?)
     }
+
+    /// The masked relation behind a view of the seal, for who reads that view by its own name. Without a schema any
+    /// relation of such a name is taken for one.
+    pub fn behind(&self, schema: Option<&str>, name: &str) -> Option<&MaskedRelation> {
+        let is_seals = schema.is_none_or(|schema| VIEW_SCHEMAS.contains(&schema));
+        let index = self.relations.view_names.get(name).filter(|_| is_seals)?;
+        self.relations.relations.get(*index)
+    }
+}
+
+/// Where the seal's views stand.
+const VIEW_SCHEMAS: [&str; 2] = ["devinprod_masked", "devinprod_rows"];
+
+/// The name in `schema."name"`.
+fn quoted_name(view: &str) -> Option<String> {
+    let (_, name) = view.split_once(".\"")?;
+    Some(name.strip_suffix('"')?.replace("\"\"", "\""))
 }
 
 /// A relation with columns that developers do not see as they are.
