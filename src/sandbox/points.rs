@@ -32,7 +32,7 @@ impl Sandbox {
                 format!("the name of a point has 1 to {LONGEST} bytes"),
             ));
         }
-        self.turn_to(point, Machine::save).await
+        self.turn_to(point, Machine::save, false).await
     }
 
     /// Undoes all that happened since a point was made; its clients are told.
@@ -40,7 +40,7 @@ impl Sandbox {
     /// # Errors
     /// There is no such point (3B001), or as for [`Self::save`].
     pub async fn back(self: &Arc<Self>, point: &str) -> Result<(), Refusal> {
-        self.turn_to(point, Machine::back).await?;
+        self.turn_to(point, Machine::back, true).await?;
         let notice = Refusal::warning(
             SqlState::WARNING,
             format!(
@@ -64,6 +64,7 @@ impl Sandbox {
         self: &Arc<Self>,
         point: &str,
         turn: impl Fn(&mut Machine, ClientId, &str) -> Result<Vec<Op>, NoPoint>,
+        goes_back: bool,
     ) -> Result<(), Refusal> {
         let asking = Asking {
             client: KEEPER,
@@ -85,15 +86,15 @@ impl Sandbox {
                 return Err(self.no_point(why, point));
             }
         };
-        let goes_back = ops.iter().any(|op| matches!(op, Op::RollbackTo(_)));
+        let undoes = ops.iter().any(|op| matches!(op, Op::RollbackTo(_)));
         let commands: Vec<Command> = ops.into_iter().flat_map(Op::commands).collect();
         match world.link.run(&commands).await {
             Ok(Ok(_)) => {
                 world.machine = machine;
-                if goes_back {
+                if undoes {
                     world.catalog.rolled_back();
-                    world.turned_back += 1;
                 }
+                world.turned_back += u64::from(goes_back);
                 floor.release();
                 Ok(())
             }

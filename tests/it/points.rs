@@ -134,9 +134,13 @@ async fn a_point_waits_for_an_open_transaction() {
     }
     client.simple("COMMIT").await;
     done(&proxy, "SAVE SANDBOX default AS a").await;
-    // A failed statement is undone before, and a block that has not run anything yet does not stand in the way.
+    // A failed statement is undone before, which takes no cursor away; and a block that has not run anything yet does not stand in the way.
+    client
+        .simple("DECLARE held CURSOR WITH HOLD FOR SELECT 7")
+        .await;
     client.simple("SELECT 1/0").await;
     done(&proxy, "SAVE SANDBOX default AS b").await;
+    assert_eq!(value(&mut client, "FETCH held").await, "7");
     client.simple("BEGIN").await;
     done(&proxy, "RETURN SANDBOX default TO a").await;
     assert_eq!(
