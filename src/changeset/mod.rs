@@ -22,12 +22,14 @@
 //! Memory: the places of the versions are kept, as bits by page (some 100 bytes for each page that has one, in at most four sets), and
 //! a batch of rows, about 2 MB unless single rows are larger.
 
+pub mod html;
 mod places;
 mod read;
 mod rows;
 mod schema;
 pub mod script;
 mod tables;
+pub mod words;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -56,6 +58,13 @@ pub struct Table {
     pub only: bool,
     /// The sandbox made it.
     pub made: bool,
+}
+
+impl Table {
+    /// `public.orders`: for people, so nothing is quoted.
+    pub fn full_name(&self) -> String {
+        format!("{}.{}", self.schema, self.name)
+    }
 }
 
 /// Something that the sandbox made, such as a table or a function.

@@ -2,7 +2,6 @@
 
 mod diff;
 mod export;
-mod page;
 mod text;
 
 use std::process::ExitCode;

@@ -2,6 +2,7 @@
 
 use super::report::{Difference, Figures, Line, Report, Side};
 use super::text;
+use crate::report::html::escaped;
 
 const STYLE: &str = include_str!("report.css");
 
@@ -150,20 +151,4 @@ fn cells(figures: Option<&Figures>, longest: u64) -> String {
 
 fn code(text: &str) -> String {
     format!("<code>{}</code>", escaped(text))
-}
-
-/// Text as HTML shows it, also in attributes.
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            c => out.push(c),
-        }
-    }
-    out
 }

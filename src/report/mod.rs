@@ -1,8 +1,9 @@
-//! What is wrong with a file that somebody wrote, with the source line underlined; and reading such files.
+//! What is wrong with a file that somebody wrote, with the source line underlined; and reading such files. Also, text as HTML.
 //!
 //! No password may reach a terminal or a log through here: the value of every `password`, `url` and `ledger`, and the
 //! password in every URL, are printed as asterisks.
 
+pub mod html;
 pub mod toml_file;
 pub mod units;
 

@@ -8,9 +8,9 @@ use clap::{Args, ValueEnum};
 use serde_json::{Map, Value, json};
 
 use super::export::Script;
-use super::page::Page;
 use super::text::Text;
-use crate::changeset::{self, Change, Counts, Event, Options, Row, Summary, Table};
+use crate::changeset::html::Page;
+use crate::changeset::{self, Change, Counts, Event, Options, Row, Summary};
 use crate::cli::connect::{ProxyUrl, Sides};
 use crate::cli::table::csv_line;
 use crate::cli::{Failure, print};
@@ -177,9 +177,16 @@ impl Out {
     }
 }
 
-/// `public.orders`.
-pub(super) fn name(table: &Table) -> String {
-    format!("{}.{}", table.schema, table.name)
+impl Shows for Page {
+    fn event(&mut self, event: &Event<'_>) -> Lines {
+        Ok(Page::event(self, event))
+    }
+
+    fn end(&mut self, summary: &Summary, line: Line<'_>) -> std::io::Result<()> {
+        Page::end(self, summary)
+            .iter()
+            .try_for_each(|text| line(text))
+    }
 }
 
 /// JSON Lines.
@@ -214,7 +221,7 @@ impl Shows for Json {
                 json!({"made": made.kind, "name": made.name, "sql": made.sql})
             }
             Event::Table(table) => {
-                self.table = name(table);
+                self.table = table.full_name();
                 self.columns = table.columns.iter().map(|c| c.name.clone()).collect();
                 self.key.clone_from(&table.key);
                 return Ok(Vec::new());
@@ -293,7 +300,7 @@ impl Shows for Csv {
         let mut lines = self.head();
         match event {
             Event::Table(table) => {
-                self.table = name(table);
+                self.table = table.full_name();
                 self.columns = table.columns.iter().map(|c| c.name.clone()).collect();
             }
             Event::Change(change) => {

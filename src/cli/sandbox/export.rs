@@ -10,8 +10,8 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 
 use super::diff::{Line, Lines, Patience, Shows, show};
-use super::text::visible;
 use crate::changeset::script::{self, HEAD, TAIL, Turn};
+use crate::changeset::words::visible;
 use crate::changeset::{Definition, Event, Options, Summary, Table};
 use crate::cli::connect::{ProxyUrl, plain};
 use crate::cli::{Failure, print};

@@ -1,8 +1,8 @@
 //! A changeset as one page of HTML, with nothing from elsewhere.
 
-use super::diff::{Line, Lines, Shows, name};
-use super::text::counted;
-use crate::changeset::{Change, Event, Row, Summary};
+use super::words::counted;
+use super::{Change, Event, Row, Summary};
+use crate::report::html::escaped;
 
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:76rem;padding:0 1rem;color:#1f2328;background:#fff}\
     h1{font-size:1.5rem}h2{font-size:1.1rem;margin:2rem 0 .5rem}table{border-collapse:collapse;width:100%;display:block;overflow-x:auto}\
@@ -13,13 +13,15 @@ const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;ma
     tr.insert td,pre{background:#12261e}tr.delete td{background:#25171c}del{background:#67060c}ins{background:#055d20}}";
 
 /// The page, a piece at a time.
-pub(super) struct Page {
+#[derive(Debug)]
+pub struct Page {
     sandbox: String,
     begun: bool,
 }
 
 impl Page {
-    pub(super) fn new(sandbox: &str) -> Self {
+    /// Of the sandbox of this name.
+    pub fn new(sandbox: &str) -> Self {
         Self {
             sandbox: sandbox.to_owned(),
             begun: false,
@@ -40,8 +42,9 @@ impl Page {
     }
 }
 
-impl Shows for Page {
-    fn event(&mut self, event: &Event<'_>) -> Lines {
+impl Page {
+    /// The lines for an event.
+    pub fn event(&mut self, event: &Event<'_>) -> Vec<String> {
         let mut lines = self.head();
         match event {
             Event::Definition(made) => lines.push(format!(
@@ -57,7 +60,7 @@ impl Shows for Page {
                 });
                 lines.push(format!(
                     "<h2>{}</h2><table><tr><th></th>{}</tr>",
-                    escaped(&name(table)),
+                    escaped(&table.full_name()),
                     names.collect::<String>()
                 ));
             }
@@ -87,10 +90,11 @@ impl Shows for Page {
             }
             Event::Progress { .. } => {}
         }
-        Ok(lines)
+        lines
     }
 
-    fn end(&mut self, summary: &Summary, line: Line<'_>) -> std::io::Result<()> {
+    /// The lines behind the last event.
+    pub fn end(&mut self, summary: &Summary) -> Vec<String> {
         let mut lines = self.head();
         if summary.is_empty() {
             lines.push("<p>Nothing changed.</p>".to_owned());
@@ -104,7 +108,7 @@ impl Shows for Page {
             ));
         }
         lines.push("</body></html>".to_owned());
-        lines.iter().try_for_each(|text| line(text))
+        lines
     }
 }
 
@@ -118,32 +122,4 @@ fn cell(value: &Option<String>) -> String {
     value
         .as_ref()
         .map_or_else(|| "<i>NULL</i>".to_owned(), |text| escaped(text))
-}
-
-fn escaped(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => safe.push_str("&amp;"),
-            '<' => safe.push_str("&lt;"),
-            '>' => safe.push_str("&gt;"),
-            '"' => safe.push_str("&quot;"),
-            '\'' => safe.push_str("&#39;"),
-            c => safe.push(c),
-        }
-    }
-    safe
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_value_is_no_markup() {
-        assert_eq!(
-            escaped("<script>alert('x' & \"y\")</script>"),
-            "&lt;script&gt;alert(&#39;x&#39; &amp; &quot;y&quot;)&lt;/script&gt;"
-        );
-    }
 }
