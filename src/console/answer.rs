@@ -3,7 +3,8 @@
 use std::time::SystemTime;
 
 use super::command::{Command, SandboxAct};
-use super::{ClientRow, Directory, LockRow, PointRow, SandboxRow, UpstreamRow};
+use super::diff;
+use super::{ClientRow, Directory, LockRow, PointRow, SandboxRow, UpstreamRow, Visitor};
 use crate::audit::time::Utc;
 use crate::budget::Line;
 use crate::error::Refusal;
@@ -44,6 +45,10 @@ const HELP: &[(&str, &str)] = &[
         "your connections, and which of them waits for which",
     ),
     ("SHOW LOCKS", "whom you wait for, and who waits for you"),
+    (
+        "SHOW DIFF name [ON upstream]",
+        "what a sandbox would have changed, a row for each cell",
+    ),
     (
         "SHOW BUDGETS",
         "how much you may read, and how much of it is used",
@@ -122,6 +127,16 @@ pub(super) fn columns(command: &Command) -> Columns {
             ("refilled_at", Text),
             ("because", Text),
         ],
+        Command::ShowDiff { .. } => &[
+            ("schema", Text),
+            ("table", Text),
+            ("row", Int8),
+            ("change", Text),
+            ("key", Text),
+            ("column", Text),
+            ("before", Text),
+            ("after", Text),
+        ],
         Command::Ping => &[("?column?", Int8)],
         Command::ShowPoints => &[("upstream", Text), ("sandbox", Text), ("point", Text)],
         Command::Sandbox { .. }
@@ -139,9 +154,10 @@ pub(super) fn columns(command: &Command) -> Columns {
 /// What the directory refuses.
 pub(super) async fn answer(
     command: &Command,
-    developer: &str,
+    visitor: &Visitor,
     directory: &dyn Directory,
 ) -> Result<Answer, Refusal> {
+    let developer = visitor.developer.as_str();
     let rows = |tag, rows: Vec<Vec<Cell>>| Answer {
         tag,
         rows: Some(rows),
@@ -178,6 +194,10 @@ pub(super) async fn answer(
             let points = directory.points(developer)?;
             let row = |row: PointRow| vec![text(row.upstream), text(row.sandbox), text(row.point)];
             rows("SHOW", points.into_iter().map(row).collect())
+        }
+        Command::ShowDiff { name, upstream } => {
+            let lines = diff::rows(visitor, upstream.as_deref(), name, directory);
+            rows("SHOW", lines.await?)
         }
         Command::Sandbox {
             act,
@@ -273,7 +293,7 @@ fn budget(line: Line) -> Vec<Cell> {
     ]
 }
 
-fn text(value: impl Into<String>) -> Cell {
+pub(super) fn text(value: impl Into<String>) -> Cell {
     Cell::Text(Some(value.into()))
 }
 
@@ -286,6 +306,6 @@ fn int(value: i32) -> Cell {
 }
 
 /// A number that is beyond a bigint shows as the largest one.
-fn count(value: impl TryInto<i64>) -> Cell {
+pub(super) fn count(value: impl TryInto<i64>) -> Cell {
     Cell::Int8(Some(value.try_into().unwrap_or(i64::MAX)))
 }

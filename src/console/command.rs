@@ -21,6 +21,11 @@ pub(super) enum Command {
         upstream: Option<String>,
     },
     ShowPoints,
+    /// What a sandbox would have changed.
+    ShowDiff {
+        name: String,
+        upstream: Option<String>,
+    },
     /// Said by drivers and pools, not by people; answered, and nothing else.
     Ping,
     Begin,
@@ -75,6 +80,16 @@ fn parse_one(tokens: &[Token]) -> Result<Command, Refusal> {
         (["show", "locks"], _) => Command::ShowLocks,
         (["show", "budgets"], _) => Command::ShowBudgets,
         (["show", "points"], _) => Command::ShowPoints,
+        (["show", "diff", _], [_, _, Token::Name(name)]) => Command::ShowDiff {
+            name: name.clone(),
+            upstream: None,
+        },
+        (["show", "diff", _, "on", _], [_, _, Token::Name(name), _, Token::Name(upstream)]) => {
+            Command::ShowDiff {
+                name: name.clone(),
+                upstream: Some(upstream.clone()),
+            }
+        }
         (
             [verb @ ("reset" | "save" | "return" | "keep"), "sandbox", ..],
             [_, _, Token::Name(name), clauses @ ..],
@@ -290,6 +305,19 @@ mod tests {
             ),
             ("SHOW UPSTREAMS", &[ShowUpstreams]),
             ("show Budgets;", &[ShowBudgets]),
+            (
+                "SHOW DIFF 'Feature x'; show diff on on shop",
+                &[
+                    ShowDiff {
+                        name: "Feature x".to_owned(),
+                        upstream: None,
+                    },
+                    ShowDiff {
+                        name: "on".to_owned(),
+                        upstream: Some("shop".to_owned()),
+                    },
+                ],
+            ),
             ("RESET SANDBOX feature-x", &[reset("feature-x", None)]),
             (
                 "reset sandbox \"A \"\"b\"\";\" on shop",
@@ -316,6 +344,10 @@ mod tests {
             "SELECT * FROM users",
             "SHOW",
             "SHOW SANDBOXES x",
+            "SHOW DIFF",
+            "SHOW DIFF a b",
+            "SHOW DIFF a ON",
+            "SHOW DIFF (",
             "RESET SANDBOX",
             "RESET SANDBOX a b",
             "HELP; DROP TABLE users",

@@ -2,7 +2,6 @@
 
 use std::fmt::Debug;
 use std::io;
-use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
@@ -24,10 +23,10 @@ use pgwire::tokio::server::{PgWireMessageServerCodec, process_error, process_mes
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::codec::Framed;
 
-use super::Directory;
 use super::answer::{Answer, Cell, Columns, Kind, answer, columns};
 use super::bounded::Bounded;
 use super::command::{Command, parse};
+use super::{Directory, Visitor};
 use crate::error::{Refusal, SqlState};
 
 /// What a client is told right after it logged in. Drivers look at some of these to learn how to speak.
@@ -45,15 +44,6 @@ const PARAMETERS: &[(&str, &str)] = &[
     ("standard_conforming_strings", "on"),
     ("is_superuser", "off"),
 ];
-
-/// Who is at the console.
-#[derive(Debug, Clone)]
-pub struct Visitor {
-    /// The developer, authenticated.
-    pub developer: String,
-    /// Where from.
-    pub address: SocketAddr,
-}
 
 /// Serves the console on `stream` until the client leaves.
 ///
@@ -74,7 +64,7 @@ where
 
     let console = Arc::new(Console {
         parser: Arc::new(Parser),
-        developer: visitor.developer,
+        visitor,
         directory,
     });
     loop {
@@ -132,13 +122,13 @@ async fn greet(
 /// The console of one client.
 struct Console {
     parser: Arc<Parser>,
-    developer: String,
+    visitor: Visitor,
     directory: Arc<dyn Directory>,
 }
 
 impl Console {
     async fn respond(&self, command: &Command, format: &Format) -> PgWireResult<Response> {
-        let Answer { tag, rows } = answer(command, &self.developer, self.directory.as_ref())
+        let Answer { tag, rows } = answer(command, &self.visitor, self.directory.as_ref())
             .await
             .map_err(user_error)?;
         let Some(rows) = rows else {

@@ -9,23 +9,38 @@
 mod answer;
 mod bounded;
 mod command;
+mod diff;
 mod handler;
 
 use std::net::SocketAddr;
+use std::ops::ControlFlow;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 
 use crate::budget::Line;
+use crate::changeset::{Event, Summary};
 use crate::error::Refusal;
 use crate::sandbox::settings::Isolation;
 
 pub use crate::sql::value::quote_identifier;
 pub use command::SandboxAct;
-pub use handler::{Visitor, serve};
+pub use handler::serve;
 
 /// The database name that clients ask for to get here; no upstream may be called so.
 pub const DATABASE: &str = "devinprod";
+
+/// Who is at the console.
+#[derive(Debug, Clone)]
+pub struct Visitor {
+    /// The developer, authenticated.
+    pub developer: String,
+    /// Where from.
+    pub address: SocketAddr,
+}
+
+/// What takes a changeset, piece by piece, and says when it has enough.
+pub type Listener<'a> = &'a mut (dyn FnMut(Event<'_>) -> ControlFlow<()> + Send);
 
 /// What the console asks the rest of the proxy. Every method answers for one developer only.
 #[async_trait]
@@ -56,6 +71,20 @@ pub trait Directory: Send + Sync {
     /// # Errors
     /// A statement runs in one of them, so that nobody can look (55P03).
     fn points(&self, developer: &str) -> Result<Vec<PointRow>, Refusal>;
+
+    /// Reads what the developer's sandbox `name` on `upstream`, or on the only one where there is a sandbox of that name, would
+    /// have changed: over connections like any other of that developer, so masks, budgets and the record hold.
+    ///
+    /// # Errors
+    /// There is no such sandbox, there are several and no upstream was named, it takes too long, or what the upstream and
+    /// the proxy refuse such a connection.
+    async fn changeset(
+        &self,
+        visitor: &Visitor,
+        upstream: Option<&str>,
+        name: &str,
+        tell: Listener<'_>,
+    ) -> Result<Summary, Refusal>;
 
     /// Does something with the developer's sandbox `name` on `upstream`, or on the only one where there is a sandbox of
     /// that name.

@@ -5,6 +5,7 @@ use crate::audit::EventKind;
 use crate::config::{Config, Upstream};
 use crate::console::{self, Visitor};
 use crate::error::{Refusal, SqlState};
+use crate::sandbox::machine::ClientId;
 use crate::sandbox::settings::Isolation;
 use crate::session::{self, Client, Login};
 use crate::wire::authenticate::authenticate;
@@ -12,20 +13,18 @@ use crate::wire::options::split_options;
 use crate::wire::startup::{
     self, ClientStream, Limits, Negotiated, Startup, StartupError, negotiate,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use tokio::net::TcpStream;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
+
+/// The setting that names a sandbox.
+const SANDBOX: &str = "devinprod.sandbox";
 
 /// Serves one connection to its end.
-pub(super) async fn handle(
-    shared: Arc<Shared>,
-    tcp: TcpStream,
-    peer: SocketAddr,
-    clients: Arc<Semaphore>,
-) {
+pub(super) async fn handle(shared: Arc<Shared>, tcp: TcpStream, peer: SocketAddr) {
     let config = shared.config();
     let limits = Limits {
         time: config.limits.startup_timeout,
@@ -40,13 +39,8 @@ pub(super) async fn handle(
             drop(stream);
         }
         Ok(Negotiated::Startup(mut stream, startup)) => {
-            let Ok(_place) = clients.try_acquire_owned() else {
-                let refusal = Refusal::fatal(
-                    SqlState::TOO_MANY_CONNECTIONS,
-                    "sorry, too many clients already",
-                )
-                .hint("See limits.max_clients of the proxy: it says how many there may be");
-                let _ = startup::refuse(&mut stream, &refusal).await;
+            let Ok(_place) = shared.clients.clone().try_acquire_owned() else {
+                let _ = startup::refuse(&mut stream, &too_many()).await;
                 return;
             };
             log_in(shared, config, stream, startup, peer).await;
@@ -110,12 +104,9 @@ async fn log_in(
         Ok(upstream) => upstream.clone(),
         Err(refusal) => return refuse(&shared, &mut stream, peer, &developer, refusal).await,
     };
-    let groups = config
-        .developers
-        .get(&developer)
-        .map(|developer| developer.groups.clone())
-        .unwrap_or_default();
-    let login = match login(&developer, sandbox, groups, &upstream, &startup, peer) {
+    let login = settings(&startup, sandbox)
+        .and_then(|settings| login(&config, &developer, &upstream, settings, peer));
+    let login = match login {
         Ok(login) => login,
         Err(refusal) => return refuse(&shared, &mut stream, peer, &developer, refusal).await,
     };
@@ -137,16 +128,23 @@ async fn refuse(
     let _ = startup::refuse(stream, &refusal).await;
 }
 
-/// The startup message as a login: which sandbox, which settings.
-fn login(
-    developer: &str,
-    sandbox: Option<String>,
-    groups: BTreeSet<String>,
-    upstream: &Upstream,
+pub(super) fn too_many() -> Refusal {
+    Refusal::fatal(
+        SqlState::TOO_MANY_CONNECTIONS,
+        "sorry, too many clients already",
+    )
+    .hint("See limits.max_clients of the proxy: it says how many there may be")
+}
+
+/// The settings of a startup message, by lower-case name; a sandbox of the user's name among them, unless there is one of its own.
+fn settings(
     startup: &Startup,
-    peer: SocketAddr,
-) -> Result<Login, Refusal> {
+    sandbox: Option<String>,
+) -> Result<BTreeMap<String, String>, Refusal> {
     let mut settings = BTreeMap::new();
+    if let Some(name) = sandbox {
+        settings.insert(SANDBOX.to_owned(), name);
+    }
     if let Some(options) = startup.parameter("options") {
         for (name, value) in split_options(options)? {
             settings.insert(name.to_lowercase(), value);
@@ -157,6 +155,17 @@ fn login(
             settings.insert(name.to_lowercase(), value.clone());
         }
     }
+    Ok(settings)
+}
+
+/// Settings as a login: which sandbox, and what is left of them.
+pub(super) fn login(
+    config: &Config,
+    developer: &str,
+    upstream: &Upstream,
+    mut settings: BTreeMap<String, String>,
+    peer: SocketAddr,
+) -> Result<Login, Refusal> {
     let private = match settings.remove("devinprod.isolation").as_deref() {
         None | Some("sandbox") => false,
         Some("connection") => true,
@@ -170,7 +179,7 @@ fn login(
             ));
         }
     };
-    let named = settings.remove("devinprod.sandbox").or(sandbox);
+    let named = settings.remove(SANDBOX);
     if let Some(name) = &named {
         check_sandbox_name(name)?;
     }
@@ -191,7 +200,11 @@ fn login(
     }
     Ok(Login {
         developer: developer.to_owned(),
-        groups,
+        groups: config
+            .developers
+            .get(developer)
+            .map(|developer| developer.groups.clone())
+            .unwrap_or_default(),
         upstream: upstream.name.clone(),
         stage: upstream.stage,
         records_values: upstream
@@ -233,8 +246,7 @@ async fn serve(
     mut login: Login,
 ) {
     let id = shared.next_client.fetch_add(1, Ordering::Relaxed);
-    // Spread out, so that they look like process ids and not like a counter; unique for 2^30 clients.
-    login.process = 1 + (id.wrapping_mul(7919) % 0x3fff_ffff) as i32;
+    login.process = process_of(id);
     let process = login.process;
     if upstream.isolation == Isolation::None {
         let registered = |target| register(&shared, process, Vec::new(), target);
@@ -270,6 +282,11 @@ async fn serve(
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .remove(&process);
+}
+
+/// The process id that a client is told. Spread out, so that they look like process ids and not like a counter; unique for 2^30 clients.
+pub(super) fn process_of(id: ClientId) -> i32 {
+    1 + (id.wrapping_mul(7919) % 0x3fff_ffff) as i32
 }
 
 fn register(shared: &Shared, process: i32, secret: Vec<u8>, target: CancelTarget) {

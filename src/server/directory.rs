@@ -3,9 +3,10 @@
 use super::Shared;
 use crate::audit::EndReason;
 use crate::budget::Line;
+use crate::changeset;
 use crate::console::{
-    ClientRow, Directory, LockKind, LockRow, PointRow, SandboxAct, SandboxRow, SandboxState,
-    UpstreamRow,
+    ClientRow, Directory, Listener, LockKind, LockRow, PointRow, SandboxAct, SandboxRow,
+    SandboxState, UpstreamRow, Visitor,
 };
 use crate::error::{Refusal, SqlState};
 use crate::sandbox::data::Summary;
@@ -18,7 +19,7 @@ use std::time::{Duration, Instant, SystemTime};
 /// What the console shows, from the registry; each developer sees their own.
 #[derive(Debug)]
 pub struct ProxyDirectory {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
 impl ProxyDirectory {
@@ -198,6 +199,19 @@ impl Directory for ProxyDirectory {
         Ok(rows)
     }
 
+    async fn changeset(
+        &self,
+        visitor: &Visitor,
+        upstream: Option<&str>,
+        name: &str,
+        tell: Listener<'_>,
+    ) -> Result<changeset::Summary, Refusal> {
+        let sandbox = self.named(&visitor.developer, upstream, name)?;
+        let key = &sandbox.key;
+        self.read_changeset(visitor, &key.upstream, &key.name, tell)
+            .await
+    }
+
     async fn act(
         &self,
         developer: &str,
@@ -250,7 +264,7 @@ impl ProxyDirectory {
                         upstreams.join(", ")
                     ),
                 )
-                .hint("Name the upstream, as in RESET SANDBOX name ON upstream"))
+                .hint("Name the upstream: name ON upstream"))
             }
         }
     }

@@ -5,6 +5,7 @@ mod client;
 mod directory;
 mod opener;
 mod passthrough;
+mod within;
 
 use crate::audit::{EndReason, Event, EventKind, Events};
 use crate::budget::ledger::{Ledger, LocalLedger};
@@ -17,14 +18,14 @@ use crate::sandbox::registry::{Access, Opener, Registry};
 use crate::session::Context;
 use crate::wire::verifier::MockSecret;
 use opener::UpstreamOpener;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 pub use directory::ProxyDirectory;
@@ -47,6 +48,10 @@ struct Shared {
     mock: MockSecret,
     cancels: Mutex<HashMap<i32, CancelHandle>>,
     next_client: std::sync::atomic::AtomicU64,
+    /// Places for clients.
+    clients: Arc<Semaphore>,
+    /// The developers for whom the proxy reads a changeset.
+    reading: Mutex<HashSet<String>>,
 }
 
 /// How a cancel request finds its statement.
@@ -87,6 +92,8 @@ impl Server {
         });
         let server = Self {
             shared: Arc::new(Shared {
+                clients: Arc::new(Semaphore::new(config.limits.max_clients as usize)),
+                reading: Mutex::default(),
                 config: RwLock::new(Arc::new(config)),
                 openers: Mutex::default(),
                 context,
@@ -162,9 +169,6 @@ impl Server {
     ) -> io::Result<()> {
         let shared = &self.shared;
         shared.report(EventKind::Started);
-        let clients = Arc::new(tokio::sync::Semaphore::new(
-            shared.config().limits.max_clients as usize,
-        ));
         let sweeper = tokio::spawn(sweep(shared.clone()));
         let watcher = tokio::spawn(watch(shared.clone()));
         let tasks = tokio_util::task::TaskTracker::new();
@@ -176,7 +180,7 @@ impl Server {
             };
             match accepted {
                 Ok((tcp, peer)) => {
-                    tasks.spawn(client::handle(shared.clone(), tcp, peer, clients.clone()));
+                    tasks.spawn(client::handle(shared.clone(), tcp, peer));
                 }
                 Err(error) => {
                     // Out of file descriptors: the next accept would fail at once, too.

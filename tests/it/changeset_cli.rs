@@ -16,7 +16,8 @@ async fn devinprod(proxy: &Proxy, user: &str, arguments: &[&str]) -> Output {
         .unwrap()
 }
 
-async fn stdout(proxy: &Proxy, user: &str, arguments: &[&str]) -> String {
+/// What a command prints that goes well.
+pub async fn stdout(proxy: &Proxy, user: &str, arguments: &[&str]) -> String {
     let output = devinprod(proxy, user, arguments).await;
     assert!(
         output.status.success(),

@@ -27,7 +27,8 @@ const MORE: &str = "
     [table.public.plain]\nid = \"clear\"\nv = { as = \"clear\", because = \"made up\" }
 ";
 
-async fn masked(database: TestDatabase) -> Proxy {
+/// A proxy in front of users, mails, visits and a vault, most of it masked.
+pub async fn masked(database: TestDatabase) -> Proxy {
     let admin = database.connect().await;
     admin.batch_execute(USERS).await.unwrap();
     admin.batch_execute(TABLES).await.unwrap();

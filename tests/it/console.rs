@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, UNIX_EPOCH};
 
 use devinprod::budget::Line;
+use devinprod::changeset::Summary;
 use devinprod::cluster::binaries;
 use devinprod::console::{
-    ClientRow, Directory, LockRow, PointRow, SandboxAct, SandboxRow, SandboxState, UpstreamRow,
-    Visitor, serve,
+    ClientRow, Directory, Listener, LockRow, PointRow, SandboxAct, SandboxRow, SandboxState,
+    UpstreamRow, Visitor, serve,
 };
 use devinprod::error::{Refusal, SqlState};
 use devinprod::sandbox::settings::{Isolation, Seal};
@@ -71,6 +72,16 @@ impl Directory for OneSandbox {
 
     fn points(&self, _: &str) -> Result<Vec<PointRow>, Refusal> {
         Ok(Vec::new())
+    }
+
+    async fn changeset(
+        &self,
+        _: &Visitor,
+        _: Option<&str>,
+        _: &str,
+        _: Listener<'_>,
+    ) -> Result<Summary, Refusal> {
+        Ok(Summary::default())
     }
 
     async fn act(
@@ -182,6 +193,7 @@ async fn psql_is_served() {
     SHOW SANDBOXES|your sandboxes
     SHOW CLIENTS|your connections, and which of them waits for which
     SHOW LOCKS|whom you wait for, and who waits for you
+    SHOW DIFF name [ON upstream]|what a sandbox would have changed, a row for each cell
     SHOW BUDGETS|how much you may read, and how much of it is used
     RESET SANDBOX name [ON upstream]|throw away everything that a sandbox holds; a fresh one begins with the next statement
     SAVE SANDBOX name AS point [ON upstream]|keep what a sandbox holds now, so that you can go back to it

@@ -21,6 +21,7 @@ mod compare_kit;
 mod compare_replay;
 mod compare_run;
 mod console;
+mod console_diff;
 mod counts;
 mod cut;
 mod demo;

@@ -8,9 +8,10 @@ use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
 use super::*;
 use crate::budget::Line;
+use crate::changeset::{Definition, Event, Summary};
 use crate::console::{
-    ClientRow, LockKind, LockRow, PointRow, SandboxAct, SandboxRow, SandboxState, UpstreamRow,
-    quote_identifier,
+    ClientRow, Listener, LockKind, LockRow, PointRow, SandboxAct, SandboxRow, SandboxState,
+    UpstreamRow, quote_identifier,
 };
 use crate::sandbox::settings::{Isolation, Seal};
 
@@ -88,6 +89,30 @@ impl Directory for OneSandbox {
         Ok(Vec::new())
     }
 
+    async fn changeset(
+        &self,
+        visitor: &Visitor,
+        _: Option<&str>,
+        name: &str,
+        tell: Listener<'_>,
+    ) -> Result<Summary, Refusal> {
+        assert_eq!(visitor.developer, "dev1");
+        let made = Definition {
+            kind: "view",
+            name: "public.made".to_owned(),
+            sql: "CREATE VIEW public.made AS SELECT 1".to_owned(),
+            before_rows: false,
+        };
+        let mut left = if name == "large" { u64::MAX } else { 1 };
+        while left > 0 && tell(Event::Definition(&made)).is_continue() {
+            left -= 1;
+        }
+        Ok(Summary {
+            stopped: left > 0,
+            ..Summary::default()
+        })
+    }
+
     async fn act(
         &self,
         _: &str,
@@ -158,7 +183,7 @@ async fn rows_by_the_extended_protocol_have_types() {
     let rows = client.query("SHOW BUDGETS", &[]).await.unwrap();
     assert_eq!(rows[0].get::<_, i64>("used"), 7);
     assert_eq!(rows[0].get::<_, Option<&str>>("refilled_at"), None);
-    assert_eq!(client.query("HELP", &[]).await.unwrap().len(), 11);
+    assert_eq!(client.query("HELP", &[]).await.unwrap().len(), 12);
 }
 
 #[tokio::test]
@@ -171,6 +196,7 @@ async fn every_answer_has_the_columns_that_were_announced() {
         "SHOW CLIENTS",
         "SHOW LOCKS",
         "SHOW BUDGETS",
+        "SHOW DIFF default",
         "SELECT 1",
     ] {
         let statement = client.prepare(command).await.unwrap();
@@ -179,6 +205,17 @@ async fn every_answer_has_the_columns_that_were_announced() {
         assert!(!rows.is_empty(), "{command}");
         assert_eq!(rows[0].len(), statement.columns().len(), "{command}");
     }
+}
+
+#[tokio::test]
+async fn a_changeset_that_is_too_large_is_for_the_command_line() {
+    let (client, _) = connect().await;
+    let rows = client.query("SHOW DIFF small", &[]).await.unwrap();
+    assert_eq!(rows[0].get::<_, &str>("change"), "create view");
+    let error = client.query("SHOW DIFF large", &[]).await.unwrap_err();
+    let error = error.as_db_error().unwrap();
+    assert_eq!(error.code().code(), "54000");
+    assert!(error.hint().unwrap().contains("devinprod sandbox diff"));
 }
 
 #[tokio::test]
