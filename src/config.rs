@@ -25,6 +25,7 @@ use std::time::Duration;
 use crate::audit::AuditSettings;
 use crate::budget::ledger::shared::SharedSettings;
 use crate::error::{Refusal, SqlState};
+use crate::evidence::gate::GateSettings;
 use crate::notify::NotifySettings;
 use crate::policy::Policy;
 use crate::report::toml_file as read;
@@ -56,6 +57,8 @@ pub struct Config {
     pub audit_sql: Option<Address>,
     /// Who is told of what happens.
     pub notify: Vec<NotifySettings>,
+    /// What a change must show before it goes on to a stage.
+    pub gate: GateSettings,
     /// Limits of the whole proxy.
     pub limits: Limits,
     /// Where the ledger of read budgets is.
@@ -197,6 +200,28 @@ impl Config {
     pub fn audit_folder(path: &Path) -> Result<PathBuf, Report> {
         let raw = Self::written(path)?;
         Ok(raw.audit.folder(path))
+    }
+
+    /// What the file at `path` says of its gate; the rest of it must have the right form, and need not be right.
+    ///
+    /// # Errors
+    /// The file cannot be read or is no TOML, or the gate is wrong.
+    pub fn gate(path: &Path) -> Result<GateSettings, Report> {
+        let text = read::file(path, IF_MISSING)?;
+        match read::raw(&text) {
+            // A setting that is misspelt anywhere could be one of the gate's.
+            (Some(raw), problems) if problems.is_empty() => check::gate::gate(path, &text, &raw),
+            (_, problems) => Err(Report::new(path, &text, &problems)),
+        }
+    }
+
+    /// The private key of the audit, as the file at `path` names it; nothing else in it need be right.
+    ///
+    /// # Errors
+    /// The file cannot be read or is no TOML.
+    pub fn audit_key_file(path: &Path) -> Result<PathBuf, Report> {
+        let raw = Self::written(path)?;
+        Ok(check::audit::key_file(path, &raw.audit))
     }
 
     /// The folder of the ledger of read budgets, as the file at `path` names it; nothing else in it need be right.

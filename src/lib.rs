@@ -31,6 +31,7 @@
 //! - [`synth`]: synthetic values, and the SQL that makes them
 //! - [`policy`]: which columns are sensitive, as a security team wrote it down
 //! - [`audit`]: events, and where they are written
+//! - [`evidence`]: what was shown about a commit, signed, and the gate that asks for it
 //! - [`budget`]: how much a developer may read, counted as it passes
 //! - [`notify`]: who is told of it
 //! - [`upstream`]: the only place that opens a socket to Postgres
@@ -58,6 +59,7 @@ pub mod compare;
 pub mod config;
 pub mod console;
 pub mod error;
+pub mod evidence;
 pub mod notify;
 pub mod plan;
 pub mod policy;

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
+use super::envelope::Envelope;
 use super::statement::StatementRecord;
 
 /// One thing that happened. What is not known, or does not apply, is None and is not written.
@@ -112,7 +113,9 @@ impl Event {
             EventKind::Refused { message: text, .. }
             | EventKind::ReloadFailed { reason: text }
             | EventKind::SealOpen { what: text }
-            | EventKind::Administered { detail: text, .. } => text.len(),
+            | EventKind::Administered { detail: text, .. }
+            | EventKind::Gate { why: text, .. } => text.len(),
+            EventKind::Evidence { envelope, .. } => envelope.size(),
             _ => 0,
         };
         let names = [&self.developer, &self.upstream, &self.sandbox];
@@ -217,6 +220,30 @@ pub enum EventKind {
         /// What it was told; no secret.
         detail: String,
         /// The account of the operating system that ran it.
+        account: String,
+    },
+    /// A developer's command said what a run showed, and the proxy signed that.
+    Evidence {
+        /// `compare`, `assert` or `rehearse`.
+        kind: &'static str,
+        /// The commit that it is about, in full.
+        commit: String,
+        /// Whether it speaks for it.
+        passed: bool,
+        /// What was signed: a statement of the module `evidence`.
+        envelope: Envelope,
+    },
+    /// Somebody asked whether a change may go on to a stage.
+    Gate {
+        /// The commit, in full.
+        commit: String,
+        /// The stage.
+        to: String,
+        /// Whether it may.
+        passed: bool,
+        /// What is missing, if something is.
+        why: String,
+        /// The account of the operating system that asked.
         account: String,
     },
     /// The audit began a log.

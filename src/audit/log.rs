@@ -9,10 +9,12 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::chain::{Hash, Head};
 use super::checkpoint::{Checkpoint, Signed};
+use super::envelope::Signer;
 use super::event::{Event, EventKind};
 use super::feed::{Fed, Feed};
 use super::folder::{self, Lock, LockError, Segment};
@@ -85,7 +87,7 @@ impl LogError {
 pub struct Log {
     settings: AuditSettings,
     _lock: Lock,
-    key: SigningKey,
+    key: Arc<SigningKey>,
     /// The log's name.
     name: String,
     segment: Open,
@@ -181,7 +183,7 @@ impl Log {
             courier: Courier::start(settings),
             settings: settings.clone(),
             _lock: lock,
-            key,
+            key: Arc::new(key),
             name,
             segment,
             head,
@@ -340,6 +342,10 @@ impl Sink for Log {
 
     fn linger(&self) -> Duration {
         LINGER
+    }
+
+    fn signer(&self) -> Option<Signer> {
+        Some(Signer::new(self.key.clone(), self.name.clone()))
     }
 
     fn close(&mut self) -> io::Result<()> {

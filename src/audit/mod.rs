@@ -12,6 +12,7 @@
 pub mod chain;
 pub mod checkpoint;
 pub(crate) mod desk;
+pub mod envelope;
 pub mod event;
 mod feed;
 pub mod folder;
@@ -40,12 +41,13 @@ use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::error::{Refusal, SqlState};
 
+pub use envelope::{Envelope, Signer};
 pub use event::{EndReason, Event, EventKind};
 pub use feed::Feed;
 pub use log::{Log, LogError};
 pub use settings::AuditSettings;
 pub use sink::{Nowhere, Sink};
-pub use spool::administered;
+pub use spool::{Gated, account, administered, gated};
 pub use statement::{Does, StatementRecord, StatementShape, Values, Verdict};
 pub use writer::Writer;
 
@@ -74,6 +76,8 @@ struct Shared {
     waited: Semaphore,
     reported: Semaphore,
     progress: watch::Sender<Progress>,
+    /// Signs what the proxy vouches for.
+    signer: Option<Signer>,
 }
 
 /// How far the writer is.
@@ -109,6 +113,7 @@ impl Events {
             waited: Semaphore::new(ROOM),
             reported: Semaphore::new(ROOM),
             progress: watch::Sender::new(Progress::default()),
+            signer: sink.signer(),
         });
         let writer = Writer::spawn(sink, events, shared.clone());
         (Self { shared, queue }, writer)
@@ -204,6 +209,11 @@ impl Events {
             None => Ok(()),
             Some(reason) => Err(refusal(Some(reason))),
         }
+    }
+
+    /// What the proxy signs with; None: it keeps no signed log.
+    pub fn signer(&self) -> Option<&Signer> {
+        self.shared.signer.as_ref()
     }
 
     fn push(&self, queued: Queued) {

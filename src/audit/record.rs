@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::chain::{Hash, Head};
 use super::checkpoint::Signed;
+use super::envelope::Envelope;
 use super::event::{Event, EventKind};
 use super::statement::{Does, StatementRecord, Verdict};
 use super::time::{Utc, milliseconds};
@@ -371,7 +372,9 @@ fn activity(kind: &EventKind) -> (u32, &'static str) {
         | EventKind::Reloaded
         | EventKind::ReloadFailed { .. }
         | EventKind::PolicyChanged { .. }
-        | EventKind::Administered { .. } => (99, "Administer"),
+        | EventKind::Administered { .. }
+        | EventKind::Gate { .. } => (99, "Administer"),
+        EventKind::Evidence { .. } => (99, "Evidence"),
         EventKind::SandboxBegun
         | EventKind::SandboxEnded { .. }
         | EventKind::SandboxTainted
@@ -414,7 +417,9 @@ fn severity(kind: &EventKind) -> (u32, &'static str) {
         | EventKind::NotifyLost { .. }
         | EventKind::SandboxTainted
         | EventKind::ReloadFailed { .. } => (3, "Medium"),
-        EventKind::Refused { .. } | EventKind::BudgetNear { .. } => (2, "Low"),
+        EventKind::Refused { .. }
+        | EventKind::BudgetNear { .. }
+        | EventKind::Gate { passed: false, .. } => (2, "Low"),
         EventKind::Statement(record) => match record.verdict {
             Verdict::Cut { .. } => (3, "Medium"),
             Verdict::Refused { .. } => (2, "Low"),
@@ -439,7 +444,9 @@ fn status(kind: &EventKind) -> (u32, &'static str, Option<&str>) {
         | EventKind::EventsLost { .. }
         | EventKind::SecondPlaceLost { .. }
         | EventKind::SqlLost { .. }
-        | EventKind::NotifyLost { .. } => return (2, "Failure", None),
+        | EventKind::NotifyLost { .. }
+        | EventKind::Evidence { passed: false, .. }
+        | EventKind::Gate { passed: false, .. } => return (2, "Failure", None),
         _ => None,
     };
     match code {
@@ -531,6 +538,8 @@ pub struct ReadUnmapped {
     pub hash: Option<Hash>,
     pub file: Option<String>,
     pub bytes: Option<u64>,
+    // Evidence.
+    pub envelope: Option<Envelope>,
     #[serde(flatten)]
     pub signed: Option<Signed>,
 }

@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use super::envelope::Signer;
 use super::event::Event;
 
 /// Takes events, in order. It may block: it is called where no client's task runs.
@@ -24,6 +25,11 @@ pub trait Sink: Send {
     /// How long it is worth waiting for more events before those that came are written.
     fn linger(&self) -> Duration {
         Duration::ZERO
+    }
+
+    /// Signs with the key that what is written is signed with, if it is.
+    fn signer(&self) -> Option<Signer> {
+        None
     }
 
     /// Does what is due at the end; nothing comes after it.

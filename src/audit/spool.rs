@@ -22,6 +22,53 @@ struct Left {
     command: String,
     detail: String,
     account: String,
+    /// What a gate said, if the command was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    gate: Option<Gated>,
+}
+
+/// What a gate said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gated {
+    /// The commit, in full.
+    pub commit: String,
+    /// The stage that it was to go on to.
+    pub to: String,
+    /// Whether it may.
+    pub passed: bool,
+    /// What is missing, if something is.
+    pub why: String,
+}
+
+impl Left {
+    fn kind(self) -> EventKind {
+        let Self {
+            command,
+            detail,
+            account,
+            gate,
+            ..
+        } = self;
+        match gate {
+            None => EventKind::Administered {
+                command,
+                detail,
+                account,
+            },
+            Some(Gated {
+                commit,
+                to,
+                passed,
+                why,
+            }) => EventKind::Gate {
+                commit,
+                to,
+                passed,
+                why,
+                account,
+            },
+        }
+    }
 }
 
 /// An event that was left, and its file.
@@ -37,15 +84,32 @@ pub(super) struct Spooled {
 /// # Errors
 /// The file cannot be written: the command should not be carried out then.
 pub fn administered(folder: &Path, command: &str, detail: &str) -> io::Result<()> {
-    let event = Event::now(EventKind::Started);
-    let account = std::env::var("SUDO_USER")
+    leave(folder, command, detail, None)
+}
+
+/// Leaves the record of what a gate said, as [`administered`] does.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn gated(folder: &Path, gate: &Gated) -> io::Result<()> {
+    leave(folder, "gate", "", Some(gate.clone()))
+}
+
+/// The account that runs this process: the one behind `sudo`, if there is one.
+pub fn account() -> String {
+    std::env::var("SUDO_USER")
         .or_else(|_| std::env::var("USER"))
-        .unwrap_or_else(|_| format!("uid {}", rustix::process::getuid().as_raw()));
+        .unwrap_or_else(|_| format!("uid {}", rustix::process::getuid().as_raw()))
+}
+
+fn leave(folder: &Path, command: &str, detail: &str, gate: Option<Gated>) -> io::Result<()> {
+    let event = Event::now(EventKind::Started);
     let left = Left {
         time: milliseconds(event.time),
         command: command.to_owned(),
         detail: detail.to_owned(),
-        account,
+        account: account(),
+        gate,
     };
     folder::make(folder)?;
     let incoming = folder.join(FOLDER);
@@ -81,11 +145,7 @@ pub(super) fn take(folder: &Path) -> io::Result<Vec<Spooled>> {
             Ok(left) => found.push(Spooled {
                 event: Event {
                     time: UNIX_EPOCH + Duration::from_millis(left.time),
-                    ..Event::now(EventKind::Administered {
-                        command: left.command,
-                        detail: left.detail,
-                        account: left.account,
-                    })
+                    ..Event::now(left.kind())
                 },
                 path,
             }),

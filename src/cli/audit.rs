@@ -270,7 +270,7 @@ fn summary(verdict: &Verdict) -> String {
 }
 
 /// A key, or a file that holds one.
-fn public_key(text: &str) -> anyhow::Result<PublicKey> {
+pub(super) fn public_key(text: &str) -> anyhow::Result<PublicKey> {
     if let Some(key) = PublicKey::parse(text) {
         return Ok(key);
     }

@@ -1,5 +1,6 @@
 //! `devinprod compare`: two programs on the same data, each in a sandbox of its own.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
@@ -12,6 +13,7 @@ use tokio::sync::OnceCell;
 use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 
+use super::attest::{Change, EvidenceArgs, input, milliseconds};
 use super::child::{self, Ended};
 use super::connect::ProxyUrl;
 use super::fresh::write_private;
@@ -19,7 +21,9 @@ use super::target::Target;
 use super::{Failure, block_on, print, say_why};
 use crate::compare::assert::{self, Checked};
 use crate::compare::changes::{self, Changes};
-use crate::compare::{self, Baseline, Collector, Kind, Report, Run};
+use crate::compare::{self, Baseline, Collector, Kind, Report, Run, Side};
+use crate::evidence::claim::without_arguments;
+use crate::evidence::{self, Claim, Figure, Input};
 use crate::tap::Tap;
 use crate::upstream::admin::admin;
 
@@ -39,7 +43,7 @@ pub(super) struct CompareArgs {
     #[arg(long = "assert", value_name = "FILE.sql")]
     assertions: Vec<PathBuf>,
     /// Compare what two sandboxes hold, without running anything
-    #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with_all = ["assertions", "against", "save", "commands"])]
+    #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with_all = ["assertions", "against", "save", "commands", "change", "evidence"])]
     sandboxes: Vec<String>,
     /// Compare with a recorded reference instead of a first command
     #[arg(long, value_name = "REFERENCE.json")]
@@ -62,6 +66,8 @@ pub(super) struct CompareArgs {
     /// A variable that the commands keep although it may lead to another database
     #[arg(long, value_name = "VARIABLE")]
     keep: Vec<String>,
+    #[command(flatten)]
+    evidence: EvidenceArgs,
     #[command(flatten)]
     proxy: ProxyUrl,
     /// The command, then --- and the command that is compared with it
@@ -117,6 +123,8 @@ struct Stage<'a> {
     args: &'a CompareArgs,
     target: Target,
     assertions: Vec<assert::File>,
+    /// The recorded reference, if there is one.
+    reference: Option<Input>,
     interrupted: CancellationToken,
     /// Sees what is committed; one for all runs, since it takes a developer role.
     outside: OnceCell<Client>,
@@ -144,14 +152,25 @@ async fn compared(args: &CompareArgs) -> anyhow::Result<bool> {
         args,
         target: Target::of(&args.proxy)?,
         assertions: args.assertions.iter().map(read).collect::<Result<_, _>>()?,
+        reference: match &args.against {
+            Some(path) => {
+                let file = read(path)?;
+                Some(input(&file.name, &file.text))
+            }
+            None => None,
+        },
         interrupted: child::interruption()?,
         outside: OnceCell::new(),
     };
-    let report = match args.sandboxes.as_slice() {
-        [a, b] => stage.sandboxes(a, b).await?,
+    let (report, claims) = match args.sandboxes.as_slice() {
+        // What ran in them, nobody here can say.
+        [a, b] => (stage.sandboxes(a, b).await?, Vec::new()),
         _ => {
             let (first, second) = two_commands(&args.commands)?;
-            stage.report(first, second).await?
+            let change = args.evidence.change()?;
+            let report = stage.report(first, second).await?;
+            let claims = change.map(|change| stage.claims(&change, &report));
+            (report, claims.unwrap_or_default())
         }
     };
     let text = match args.format {
@@ -165,6 +184,9 @@ async fn compared(args: &CompareArgs) -> anyhow::Result<bool> {
             print::note(format!("the report is in {}", path.display()));
         }
         None => print::line(text),
+    }
+    if !claims.is_empty() || args.evidence.is_asked_for() {
+        args.evidence.leave(&args.proxy, &claims).await?;
     }
     Ok(report.same)
 }
@@ -188,6 +210,85 @@ fn two_commands(words: &[String]) -> anyhow::Result<(&[String], Option<&[String]
 }
 
 impl Stage<'_> {
+    /// What the report shows about a commit: that nothing differs, and that assertions hold.
+    fn claims(&self, change: &Change, report: &Report) -> Vec<Claim> {
+        let sides = [Some(&report.a), report.b.as_ref()];
+        let sides: Vec<_> = sides.into_iter().flatten().collect();
+        // Programs that could not even begin do the same, and leave no order without a customer.
+        let ran = sides.iter().all(|side| side.exit == 0)
+            && sides.last().is_some_and(|side| side.connections > 0);
+        let exit = |side: &Side| u64::from(side.exit.unsigned_abs());
+        let mut figures = BTreeMap::from([
+            (
+                Figure::Connections,
+                sides.iter().map(|side| side.connections).sum(),
+            ),
+            (
+                Figure::Statements,
+                sides.iter().map(|side| side.executions).sum(),
+            ),
+            (Figure::ExitA, exit(&report.a)),
+            (Figure::Milliseconds, milliseconds(report.a.seconds)),
+        ]);
+        let command = match (
+            &report.b,
+            self.args.commands.rsplit(|w| w == BETWEEN).next(),
+        ) {
+            (Some(b), Some(last)) => {
+                figures.insert(Figure::ExitB, exit(b));
+                figures.insert(Figure::MillisecondsB, milliseconds(b.seconds));
+                last
+            }
+            _ => self.args.commands.as_slice(),
+        };
+        let claim = |kind, passed, inputs, more: [(Figure, usize); 2]| {
+            let more = more.into_iter();
+            let more = more.map(|(figure, count)| (figure, u64::try_from(count).unwrap_or(0)));
+            Claim {
+                kind,
+                commit: change.commit.clone(),
+                tree: change.tree,
+                passed: passed && ran,
+                upstream: self.target.upstream.clone(),
+                command: without_arguments(command),
+                ignored: self
+                    .args
+                    .ignore
+                    .iter()
+                    .map(|one| one.kind().as_str().to_owned())
+                    .collect(),
+                inputs,
+                figures: figures.clone().into_iter().chain(more).collect(),
+            }
+        };
+        let mut claims = Vec::new();
+        if report.b.is_some() {
+            let differs = report.differences.len();
+            let figures = [
+                (Figure::Differences, differs),
+                (Figure::Noise, report.noise.len()),
+            ];
+            claims.push(claim(
+                evidence::Kind::Compare,
+                differs == 0,
+                self.reference.iter().cloned().collect(),
+                figures,
+            ));
+        }
+        if !report.assertions.is_empty() {
+            let failed = report.assertions.iter();
+            let failed = failed.filter(|one| one.failure.is_some()).count();
+            let figures = [
+                (Figure::Assertions, report.assertions.len()),
+                (Figure::AssertionsFailed, failed),
+            ];
+            let files = self.assertions.iter();
+            let inputs = files.map(|file| input(&file.name, &file.text)).collect();
+            claims.push(claim(evidence::Kind::Assert, failed == 0, inputs, figures));
+        }
+        claims
+    }
+
     async fn report(&self, first: &[String], second: Option<&[String]>) -> anyhow::Result<Report> {
         let ignored: Vec<Kind> = self.args.ignore.iter().map(|one| one.kind()).collect();
         if let Some(path) = &self.args.against {

@@ -28,6 +28,11 @@ pub(super) struct Console {
 }
 
 impl ProxyUrl {
+    /// The proxy at this URL.
+    pub(super) fn at(url: Option<String>) -> Self {
+        Self { url }
+    }
+
     /// The URL, as it was given.
     pub(super) fn given(&self) -> anyhow::Result<&str> {
         let missing = || {
@@ -122,6 +127,13 @@ impl Console {
         let statement = self.client.prepare(command).await.map_err(plain)?;
         let rows = self.client.query(&statement, &[]).await.map_err(plain)?;
         Rows::read(statement.columns(), &rows)
+    }
+
+    /// Has the proxy sign a claim and put it on record; returns the envelope.
+    pub(super) async fn record_evidence(&self, claim: &str) -> anyhow::Result<String> {
+        let command = format!("RECORD EVIDENCE '{}'", claim.replace('\'', "''"));
+        let row = self.client.query_one(&command, &[]).await.map_err(plain)?;
+        Ok(row.try_get(0)?)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The command line: one file per command; `print` is the only one that prints.
 
 mod administrator;
+mod attest;
 mod audit;
 mod budget;
 mod child;
@@ -10,7 +11,9 @@ mod connect;
 mod demo;
 mod developer;
 mod doctor;
+mod evidence;
 mod fresh;
+mod gate;
 mod notify;
 mod password;
 mod policy;
@@ -94,6 +97,11 @@ enum Command {
     Record(record::RecordArgs),
     /// Run the statements of a recording again, and say how long they take and what differs
     Replay(replay::ReplayArgs),
+    /// List and verify what was shown about commits
+    #[command(subcommand)]
+    Evidence(evidence::EvidenceCommand),
+    /// Say whether a commit may go on to a stage, by the evidence of the stages before it
+    Gate(gate::GateArgs),
     /// Say where you are and what holds there
     Status(status::StatusArgs),
 }
@@ -131,6 +139,8 @@ impl Cli {
             Command::Compare(args) => return compare::run(args),
             Command::Record(args) => block_on(record::run(args)),
             Command::Replay(args) => block_on(replay::run(args)),
+            Command::Evidence(command) => evidence::run(command),
+            Command::Gate(args) => return gate::run(&args),
             Command::Status(args) => status::run(args),
         };
         result.unwrap_or_else(|error| {

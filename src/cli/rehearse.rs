@@ -1,5 +1,6 @@
 //! `devinprod rehearse`: tries a migration on the real data, in a transaction that cannot commit.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -8,8 +9,12 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
+use super::attest::{Change, EvidenceArgs, input, milliseconds};
+use super::connect::ProxyUrl;
 use super::table::Rows;
+use super::target::Target;
 use super::{Failure, print};
+use crate::evidence::{Claim, Figure, Kind};
 use crate::rehearse::{self, Options, Outcome, Report, Sized};
 use crate::report::units::Span;
 use crate::upstream::address::Address;
@@ -45,6 +50,11 @@ pub(super) struct RehearseArgs {
     /// How to print the report
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
+    /// The proxy's URL for the upstream that this is a rehearsal for: its proxy signs the evidence
+    #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
+    proxy: Option<String>,
+    #[command(flatten)]
+    evidence: EvidenceArgs,
 }
 
 /// How a report is printed.
@@ -58,14 +68,8 @@ enum Format {
 
 /// Exit status: 0 it works, 1 it does not, 2 it could not be tried.
 pub(super) async fn run(args: RehearseArgs) -> anyhow::Result<ExitCode> {
-    match rehearsed(&args).await {
-        Ok(report) => {
-            match args.format {
-                Format::Json => print::line(serde_json::to_string_pretty(&report)?),
-                Format::Text => text(&report),
-            }
-            Ok(ExitCode::from(u8::from(!report.worked)))
-        }
+    match in_evidence(&args).await {
+        Ok(report) => Ok(ExitCode::from(u8::from(!report.worked))),
         Err(error) => {
             let hint = error
                 .downcast_ref::<Failure>()
@@ -76,9 +80,85 @@ pub(super) async fn run(args: RehearseArgs) -> anyhow::Result<ExitCode> {
     }
 }
 
-async fn rehearsed(args: &RehearseArgs) -> anyhow::Result<Report> {
+/// Rehearses it, says what was seen, and leaves evidence of that.
+async fn in_evidence(args: &RehearseArgs) -> anyhow::Result<Report> {
     let script = std::fs::read_to_string(&args.file)
         .with_context(|| format!("cannot read {}", args.file.display()))?;
+    let change = match &args.proxy {
+        Some(_) => args.evidence.change()?,
+        None if args.evidence.is_asked_for() => {
+            let hint = "give --proxy, or DATABASE_URL: the upstream that it is a rehearsal for";
+            return Err(Failure::new("there is no proxy to sign the evidence", hint).into());
+        }
+        None => None,
+    };
+    let report = rehearsed(args, &script).await?;
+    match args.format {
+        Format::Json => print::line(serde_json::to_string_pretty(&report)?),
+        Format::Text => text(&report),
+    }
+    if let Some(change) = change {
+        let proxy = ProxyUrl::at(args.proxy.clone());
+        match claim(args, &proxy, change, &script, &report) {
+            Ok(claim) => args.evidence.leave(&proxy, &[claim]).await?,
+            Err(error) if args.evidence.is_asked_for() => return Err(error),
+            Err(error) => print::note(format!("no evidence was left: {error:#}")),
+        }
+    }
+    Ok(report)
+}
+
+/// What the report shows about a commit.
+fn claim(
+    args: &RehearseArgs,
+    proxy: &ProxyUrl,
+    change: Change,
+    script: &str,
+    report: &Report,
+) -> anyhow::Result<Claim> {
+    let name = args.file.display().to_string();
+    let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+    let statements = &report.statements;
+    let skipped =
+        |statement: &&rehearse::Statement| matches!(statement.outcome, Outcome::Skipped(_));
+    let longest = report.locks.iter().map(|lock| lock.milliseconds);
+    Ok(Claim {
+        kind: Kind::Rehearse,
+        commit: change.commit,
+        tree: change.tree,
+        passed: report.worked,
+        upstream: Target::of(proxy)?.upstream,
+        command: "devinprod rehearse".to_owned(),
+        ignored: Vec::new(),
+        inputs: vec![input(&name, script)],
+        figures: BTreeMap::from([
+            (Figure::Statements, count(statements.len())),
+            (
+                Figure::Skipped,
+                count(statements.iter().filter(skipped).count()),
+            ),
+            (
+                Figure::RowsChanged,
+                statements.iter().map(|one| one.rows_changed).sum(),
+            ),
+            (
+                Figure::Rewritten,
+                count(statements.iter().map(|one| one.rewritten.len()).sum()),
+            ),
+            (
+                Figure::LongestLock,
+                milliseconds(longest.fold(0.0, f64::max) / 1_000.0),
+            ),
+            (Figure::Waited, count(report.waited)),
+            (
+                Figure::Milliseconds,
+                milliseconds(report.milliseconds / 1_000.0),
+            ),
+        ]),
+    })
+}
+
+async fn rehearsed(args: &RehearseArgs, script: &str) -> anyhow::Result<Report> {
     let address: Address = args.url.parse().context("the owner's URL is not right")?;
     let options = Options {
         role: args.role.clone(),
@@ -87,7 +167,7 @@ async fn rehearsed(args: &RehearseArgs) -> anyhow::Result<Report> {
         lock_timeout: args.lock_timeout,
         block_limit: args.block_limit,
     };
-    rehearse::rehearse(&address, &script, &options)
+    rehearse::rehearse(&address, script, &options)
         .await
         .map_err(|error| match error.hint() {
             Some(hint) => Failure::new(error.to_string(), hint).into(),

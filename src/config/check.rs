@@ -1,7 +1,8 @@
 //! From the raw configuration to the checked one.
 
-mod audit;
+pub(super) mod audit;
 pub(super) mod budgets;
+pub(super) mod gate;
 mod notify;
 mod policy;
 mod upstream;
@@ -38,14 +39,7 @@ pub(super) fn config(
     problems: Vec<Problem>,
     environment: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Loaded, Report> {
-    let mut check = Check {
-        path,
-        environment,
-        problems,
-        warnings: Vec::new(),
-        policies: Vec::new(),
-        policy_warnings: Vec::new(),
-    };
+    let mut check = Check::new(path, environment, problems);
     let config = raw.and_then(|raw| check.config(raw));
     match config {
         Some(config) if check.problems.is_empty() => Ok(Loaded {
@@ -68,8 +62,26 @@ struct Check<'a> {
     policy_warnings: Vec<Report>,
 }
 
+impl<'a> Check<'a> {
+    fn new(
+        path: &'a Path,
+        environment: &'a dyn Fn(&str) -> Option<String>,
+        problems: Vec<Problem>,
+    ) -> Self {
+        Self {
+            path,
+            environment,
+            problems,
+            warnings: Vec::new(),
+            policies: Vec::new(),
+            policy_warnings: Vec::new(),
+        }
+    }
+}
+
 impl Check<'_> {
     fn config(&mut self, raw: RawConfig) -> Option<Config> {
+        let gate = self.gate(&raw);
         let listen = self.listen(raw.listen);
         let defaults = self.sandbox(&raw.sandbox, SandboxSettings::default());
         let developers_file = raw.developers_file.map(|file| beside(self.path, &file));
@@ -90,6 +102,7 @@ impl Check<'_> {
             audit,
             audit_sql,
             notify,
+            gate,
             limits,
             budgets_folder,
             shared_ledger,

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::budget::ledger::shared::Unreachable;
+use crate::evidence::{Kind, Tree};
 use crate::notify::Topic;
 use crate::report::toml_file::beside;
 use crate::report::units::{Size, Span};
@@ -33,6 +34,8 @@ pub(super) struct RawConfig {
     pub audit: RawAudit,
     #[serde(default)]
     pub notify: Vec<Spanned<RawNotify>>,
+    #[serde(default)]
+    pub gate: RawGate,
     pub events: Option<Spanned<toml::Value>>,
     #[serde(default)]
     pub limits: RawLimits,
@@ -168,6 +171,29 @@ pub(super) enum RawWay {
     Slack,
     Telegram,
     Smtp,
+}
+
+/// `[gate]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawGate {
+    pub stages: Option<Spanned<Vec<Spanned<Stage>>>>,
+    pub needs: Option<RawNeeds>,
+    pub valid_for: Option<Spanned<Span>>,
+    pub from: Option<Vec<Spanned<String>>>,
+    #[serde(default)]
+    pub keys: Vec<Spanned<String>>,
+    pub trees: Option<BTreeSet<Tree>>,
+}
+
+/// `[gate.needs]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawNeeds {
+    pub local: Option<Spanned<BTreeSet<Kind>>>,
+    pub test: Option<Spanned<BTreeSet<Kind>>>,
+    pub preprod: Option<Spanned<BTreeSet<Kind>>>,
+    pub prod: Option<Spanned<BTreeSet<Kind>>>,
 }
 
 /// `[limits]`

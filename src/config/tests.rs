@@ -526,6 +526,8 @@ fn every_setting_is_documented() {
         ("[[developer]]", fields::<RawDeveloper>()),
         ("[audit]", fields::<RawAudit>()),
         ("[[notify]]", fields::<RawNotify>()),
+        ("[gate]", fields::<RawGate>()),
+        ("[gate]", fields::<RawNeeds>()),
         ("[limits]", fields::<RawLimits>()),
         ("[budgets]", fields::<RawBudgets>()),
     ];

@@ -70,6 +70,10 @@ const HELP: &[(&str, &str)] = &[
         "KEEP SANDBOX name [FOR 8h] [ON upstream]",
         "let it live without being used, for a while or as long as max_age allows",
     ),
+    (
+        "RECORD EVIDENCE 'json'",
+        "sign what a run showed about a commit; devinprod compare and rehearse say it themselves",
+    ),
     ("HELP", "this"),
 ];
 
@@ -139,6 +143,7 @@ pub(super) fn columns(command: &Command) -> Columns {
         ],
         Command::Ping => &[("?column?", Int8)],
         Command::ShowPoints => &[("upstream", Text), ("sandbox", Text), ("point", Text)],
+        Command::RecordEvidence(_) => &[("envelope", Text)],
         Command::Sandbox { .. }
         | Command::Begin
         | Command::Commit
@@ -213,6 +218,10 @@ pub(super) async fn answer(
                 SandboxAct::Back { .. } => "RETURN SANDBOX",
                 SandboxAct::Keep { .. } => "KEEP SANDBOX",
             })
+        }
+        Command::RecordEvidence(claim) => {
+            let envelope = directory.sign(visitor, claim).await?;
+            rows("RECORD", vec![vec![text(envelope)]])
         }
         Command::Ping => rows("SELECT", vec![vec![int(1)]]),
         Command::Begin => tag("BEGIN"),

@@ -26,6 +26,8 @@ pub(super) enum Command {
         name: String,
         upstream: Option<String>,
     },
+    /// Evidence is signed and recorded: JSON.
+    RecordEvidence(String),
     /// Said by drivers and pools, not by people; answered, and nothing else.
     Ping,
     Begin,
@@ -94,6 +96,9 @@ fn parse_one(tokens: &[Token]) -> Result<Command, Refusal> {
             [verb @ ("reset" | "save" | "return" | "keep"), "sandbox", ..],
             [_, _, Token::Name(name), clauses @ ..],
         ) => with_sandbox(verb, name, clauses).ok_or_else(|| unknown(&keywords))?,
+        (["record", "evidence", _], [_, _, Token::Name(claim)]) => {
+            Command::RecordEvidence(claim.clone())
+        }
         (["select", "1"], _) => Command::Ping,
         (["begin", ..] | ["start", "transaction", ..], _) => Command::Begin,
         (["commit", ..] | ["end", ..], _) => Command::Commit,
@@ -325,6 +330,10 @@ mod tests {
             ),
             ("RESET SANDBOX 'é' ON 'x'", &[reset("é", Some("x"))]),
             ("RESET SANDBOX on ON on", &[reset("on", Some("on"))]),
+            (
+                "record evidence '{\"command\":\"it''s; me\"}'",
+                &[RecordEvidence("{\"command\":\"it's; me\"}".to_owned())],
+            ),
             ("SELECT 1", &[Ping]),
             (
                 "BEGIN ISOLATION LEVEL SERIALIZABLE; COMMIT; ROLLBACK",
@@ -342,6 +351,8 @@ mod tests {
     fn what_is_no_command_names_help() {
         for text in [
             "SELECT * FROM users",
+            "RECORD EVIDENCE",
+            "RECORD EVIDENCE '{}' '{}'",
             "SHOW",
             "SHOW SANDBOXES x",
             "SHOW DIFF",

@@ -98,6 +98,13 @@ pub trait Directory: Send + Sync {
         name: &str,
         act: &SandboxAct,
     ) -> Result<(), Refusal>;
+
+    /// Signs and records what a command of the developer says that it did: JSON of a
+    /// [`Claim`](crate::evidence::Claim). Returns the envelope, as JSON.
+    ///
+    /// # Errors
+    /// It is no claim, it is about an upstream that the developer may not use, or it cannot be signed or recorded.
+    async fn sign(&self, visitor: &Visitor, claim: &str) -> Result<String, Refusal>;
 }
 
 /// A line of SHOW POINTS.

@@ -28,6 +28,8 @@ pub enum Topic {
     Configuration,
     /// Somebody used a command that changes what others may do.
     Administration,
+    /// A change may not go on to a stage.
+    Gate,
     /// The audit's log, or its second place, cannot be written, or can be again; some of it is missing.
     Audit,
     /// Another notification cannot be delivered, or can be again.
@@ -39,7 +41,7 @@ pub enum Topic {
 
 impl Topic {
     /// All that a configuration can ask for.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Refusals,
         Self::Logins,
         Self::Budget,
@@ -49,6 +51,7 @@ impl Topic {
         Self::Upstream,
         Self::Configuration,
         Self::Administration,
+        Self::Gate,
         Self::Audit,
         Self::Notify,
     ];
@@ -65,6 +68,7 @@ impl Topic {
             Self::Upstream => "upstream",
             Self::Configuration => "configuration",
             Self::Administration => "administration",
+            Self::Gate => "gate",
             Self::Audit => "audit",
             Self::Notify => "notify",
             Self::Test => "test",

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use super::Notifier;
 use super::alert::{Alert, State, Topic};
-use crate::audit::{Event, Sink};
+use crate::audit::{Event, Signer, Sink};
 
 /// A sink before the log's: what the log has taken, the notifier sees. It adds no way to fail.
 #[derive(Debug)]
@@ -76,6 +76,10 @@ impl<S: Sink> Sink for Tap<S> {
 
     fn linger(&self) -> Duration {
         self.log.linger()
+    }
+
+    fn signer(&self) -> Option<Signer> {
+        self.log.signer()
     }
 
     fn close(&mut self) -> io::Result<()> {

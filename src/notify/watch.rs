@@ -204,6 +204,21 @@ impl Watch {
                 format!("{account} used `devinprod {command}`"),
                 "`devinprod audit search --event administered` says what it was told",
             ),
+            EventKind::Gate {
+                commit,
+                to,
+                passed: false,
+                why,
+                account,
+            } => {
+                let short: String = commit.chars().take(12).collect();
+                trouble(
+                    Topic::Gate,
+                    &format!("{commit} to {to}"),
+                    format!("the gate to {to} is closed for {short}, as {account} asked: {why}"),
+                    "`devinprod gate` says what would open it",
+                )
+            }
             EventKind::EventsLost { count } => trouble(
                 Topic::Audit,
                 "events",

@@ -1,14 +1,16 @@
 //! What the console shows, from the registry; each developer sees their own.
 
 use super::Shared;
-use crate::audit::EndReason;
+use crate::audit::time::Utc;
+use crate::audit::{EndReason, Event, EventKind};
 use crate::budget::Line;
 use crate::changeset;
 use crate::console::{
     ClientRow, Directory, Listener, LockKind, LockRow, PointRow, SandboxAct, SandboxRow,
     SandboxState, UpstreamRow, Visitor,
 };
-use crate::error::{Refusal, SqlState};
+use crate::error::{Refusal, Severity, SqlState};
+use crate::evidence::{Claim, Statement, Witness};
 use crate::sandbox::data::Summary;
 use crate::sandbox::world::Sandbox;
 use async_trait::async_trait;
@@ -232,6 +234,60 @@ impl Directory for ProxyDirectory {
             SandboxAct::Keep { duration } => registry.keep(&sandbox, *duration),
         }
         Ok(())
+    }
+
+    async fn sign(&self, visitor: &Visitor, claim: &str) -> Result<String, Refusal> {
+        let claim = Claim::parse(claim)?;
+        let developer = &visitor.developer;
+        let config = self.shared.config();
+        let upstream = config
+            .upstream_for(developer, &claim.upstream)
+            .map_err(|refusal| Refusal {
+                severity: Severity::Error,
+                ..refusal
+            })?;
+        let events = &self.shared.context.events;
+        let signer = events.signer().ok_or_else(|| {
+            Refusal::error(
+                SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+                "this proxy has nothing to sign evidence with",
+            )
+            .detail("It keeps no log of what happens.")
+            .hint("Use a proxy that `devinprod serve` runs")
+        })?;
+        let policy = upstream.policy.as_ref();
+        let stage = upstream.stage.as_str();
+        let witness = Witness {
+            developer: developer.clone(),
+            upstream: upstream.name.clone(),
+            stage: stage.to_owned(),
+            isolation: upstream.isolation.as_str().to_owned(),
+            policy: policy.map(|policy| policy.version().to_owned()),
+            time: Utc(SystemTime::now()).to_string(),
+            log: signer.log().to_owned(),
+            devinprod: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        let (kind, commit, passed) = (claim.kind, claim.commit.clone(), claim.passed);
+        let unwritten = |_: serde_json::Error| {
+            Refusal::error(SqlState::INTERNAL_ERROR, "evidence could not be written")
+        };
+        let envelope = Statement::sign(claim, witness, signer).map_err(unwritten)?;
+        let text = serde_json::to_string(&envelope).map_err(unwritten)?;
+        let event = Event::now(EventKind::Evidence {
+            kind: kind.as_str(),
+            commit: commit.as_str().to_owned(),
+            passed,
+            envelope,
+        });
+        let event = event
+            .developer(developer)
+            .upstream(&upstream.name)
+            .stage(stage)
+            .client(visitor.address);
+        events.record(event).await?;
+        // What is handed out is on record, and on disk where `durable` asks for it.
+        events.settled().await?;
+        Ok(text)
     }
 }
 

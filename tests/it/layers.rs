@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The modules from the ground up. `lib.rs` lists them in this order, and `docs/architecture.md` draws it.
-const FLOORS: [&str; 24] = [
+const FLOORS: [&str; 25] = [
     "error",
     "report",
     "sql",
@@ -13,6 +13,7 @@ const FLOORS: [&str; 24] = [
     "synth",
     "policy",
     "audit",
+    "evidence",
     "budget",
     "notify",
     "upstream",

@@ -59,7 +59,7 @@ const COLUMNS: [(&str, Kind, &str); 30] = [
 ];
 
 /// What `detail` leaves out: columns of their own, and what only a verifier reads.
-const NO_DETAIL: [&str; 7] = [
+const NO_DETAIL: [&str; 8] = [
     "previous",
     "event",
     "sandbox",
@@ -67,6 +67,7 @@ const NO_DETAIL: [&str; 7] = [
     "clock_behind",
     "checkpoint",
     "signature",
+    "envelope",
 ];
 
 const MILLISECONDS_PER_DAY: u64 = 86_400_000;

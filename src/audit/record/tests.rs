@@ -73,6 +73,26 @@ fn kinds() -> Vec<EventKind> {
             detail: text(),
             account: text(),
         },
+        EventKind::Evidence {
+            kind: "assert",
+            commit: text(),
+            passed: true,
+            envelope: Envelope {
+                payload_type: text(),
+                payload: text(),
+                signatures: vec![crate::audit::envelope::Signed {
+                    keyid: text(),
+                    sig: text(),
+                }],
+            },
+        },
+        EventKind::Gate {
+            commit: text(),
+            to: text(),
+            passed: false,
+            why: text(),
+            account: text(),
+        },
         EventKind::LogBegun {
             log: text(),
             key: text(),

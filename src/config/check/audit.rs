@@ -1,6 +1,6 @@
 //! `[audit]`: where the log is, and how it is kept.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustls::pki_types::CertificateDer;
 use toml::Spanned;
@@ -17,6 +17,14 @@ use crate::wire::tls::certificates;
 /// Below this, a log would be more checkpoints than records.
 const SMALLEST_SEGMENT: u64 = 64 << 10;
 
+/// The file of the private key.
+pub(in crate::config) fn key_file(path: &Path, raw: &RawAudit) -> PathBuf {
+    match &raw.key_file {
+        Some(file) => beside(path, file),
+        None => AuditSettings::in_folder(&raw.folder(path)).key_file,
+    }
+}
+
 impl Check<'_> {
     pub(super) fn audit(&mut self, raw: &RawAudit) -> AuditSettings {
         let base = AuditSettings::in_folder(&raw.folder(self.path));
@@ -30,10 +38,7 @@ impl Check<'_> {
             None => base.segment_size,
         };
         AuditSettings {
-            key_file: match &raw.key_file {
-                Some(file) => beside(self.path, file),
-                None => base.key_file,
-            },
+            key_file: key_file(self.path, raw),
             durable: raw.durable.unwrap_or(base.durable),
             segment_size,
             segment_age: self.duration(&raw.segment_age, base.segment_age),

@@ -128,6 +128,10 @@ impl Directory for OneSandbox {
         resets.push(format!("{name} on {upstream:?}"));
         Ok(())
     }
+
+    async fn sign(&self, visitor: &Visitor, claim: &str) -> Result<String, Refusal> {
+        Ok(format!("{claim} of {}", visitor.developer))
+    }
 }
 
 /// The console behind a server that believes everybody, and the other end of its stream.

@@ -1,10 +1,10 @@
 //! A proxy in front of a test database, in this process.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use devinprod::audit::{Event, Events, Sink};
+use devinprod::audit::{AuditSettings, Event, Events, Log, Sink};
 use devinprod::config::Config;
 use devinprod::policy::Policy;
 use devinprod::seal::{self, Names, SealOptions};
@@ -28,6 +28,8 @@ pub struct Setup {
     pub sandbox: &'static str,
     /// Lines for the section `[limits]`.
     pub limits: &'static str,
+    /// The folder of a log to begin. Without it, `Proxy::events` has what happened.
+    pub log: Option<PathBuf>,
 }
 
 impl Default for Setup {
@@ -38,6 +40,7 @@ impl Default for Setup {
             isolation: "sandbox",
             sandbox: "",
             limits: "",
+            log: None,
         }
     }
 }
@@ -121,7 +124,12 @@ pub async fn proxy_with(database: TestDatabase, setup: Setup) -> Proxy {
     })
     .unwrap_or_else(|report| panic!("{report}"));
     let kept = Kept::default();
-    let (events, _writer) = Events::start(kept.clone());
+    let (events, _writer) = match &setup.log {
+        Some(folder) => {
+            Events::start_with(Log::open(&AuditSettings::in_folder(folder)).unwrap(), true)
+        }
+        None => Events::start(kept.clone()),
+    };
     let server = Server::new(loaded.config, events);
     let wrong = server.check_seals().await;
     assert!(wrong.is_empty(), "{wrong:?}");
