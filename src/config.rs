@@ -207,10 +207,24 @@ impl Config {
     /// # Errors
     /// The file cannot be read or is no TOML, or the gate is wrong.
     pub fn gate(path: &Path) -> Result<GateSettings, Report> {
+        let (text, raw) = Self::well_formed(path)?;
+        check::gate(path, &text, &raw)
+    }
+
+    /// Whom the file at `path` wants to be told; the rest of it must have the right form, and need not be right.
+    ///
+    /// # Errors
+    /// The file cannot be read or is no TOML, or what it says of that is wrong.
+    pub fn notify(path: &Path) -> Result<Vec<NotifySettings>, Report> {
+        let (text, raw) = Self::well_formed(path)?;
+        check::notify(path, &text, &raw, &|name| std::env::var(name).ok())
+    }
+
+    /// The file as it is written, if nothing in it is unknown: a setting that is misspelt could be any.
+    fn well_formed(path: &Path) -> Result<(String, raw::RawConfig), Report> {
         let text = read::file(path, IF_MISSING)?;
         match read::raw(&text) {
-            // A setting that is misspelt anywhere could be one of the gate's.
-            (Some(raw), problems) if problems.is_empty() => check::gate::gate(path, &text, &raw),
+            (Some(raw), problems) if problems.is_empty() => Ok((text, raw)),
             (_, problems) => Err(Report::new(path, &text, &problems)),
         }
     }

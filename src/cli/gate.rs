@@ -134,10 +134,10 @@ fn record(args: &GateArgs, answer: &Answer) -> anyhow::Result<()> {
     if answer.open {
         return Ok(());
     }
-    let notify = match Config::load(&args.trust.config.path) {
-        Ok(loaded) => loaded.config.notify,
-        Err(_) => {
-            print::note("note: nobody was told, since `devinprod config check` finds a problem");
+    let notify = match Config::notify(&args.trust.config.path) {
+        Ok(notify) => notify,
+        Err(report) => {
+            print::note(format!("note: nobody was told: {report}"));
             return Ok(());
         }
     };

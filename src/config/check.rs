@@ -2,7 +2,7 @@
 
 pub(super) mod audit;
 pub(super) mod budgets;
-pub(super) mod gate;
+mod gate;
 mod notify;
 mod policy;
 mod upstream;
@@ -19,6 +19,8 @@ use toml::Spanned;
 use super::developers::{DevelopersFile, check_name};
 use super::raw::{RawConfig, RawDeveloper, RawLimits, RawListen, RawTls};
 use super::{Config, Developer, Limits, Listen, Loaded};
+use crate::evidence::gate::GateSettings;
+use crate::notify::NotifySettings;
 use crate::report::toml_file::beside;
 use crate::report::units::{Size, Span};
 use crate::report::{Problem, Report};
@@ -48,6 +50,45 @@ pub(super) fn config(
         }),
         _ => Err(Report::new(path, text, &check.problems).and(check.policies)),
     }
+}
+
+/// What the file says of one part; nothing else in it need be right.
+///
+/// # Errors
+/// What is wrong with that part.
+fn part<T>(
+    path: &Path,
+    text: &str,
+    environment: &dyn Fn(&str) -> Option<String>,
+    look: impl FnOnce(&mut Check<'_>) -> T,
+) -> Result<T, Report> {
+    let mut check = Check::new(path, environment, Vec::new());
+    let found = look(&mut check);
+    match check.problems.is_empty() {
+        true => Ok(found),
+        false => Err(Report::new(path, text, &check.problems)),
+    }
+}
+
+/// Its `[gate]` alone.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn gate(path: &Path, text: &str, raw: &RawConfig) -> Result<GateSettings, Report> {
+    part(path, text, &|_| None, |check| check.gate(raw))
+}
+
+/// Its `[[notify]]` alone.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn notify(
+    path: &Path,
+    text: &str,
+    raw: &RawConfig,
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Result<Vec<NotifySettings>, Report> {
+    part(path, text, environment, |check| check.notify(&raw.notify))
 }
 
 /// The problems found so far, and what checking needs from outside. A method that finds a problem notes it

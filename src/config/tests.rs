@@ -6,8 +6,8 @@ use std::path::Path;
 use serde::de::DeserializeOwned;
 
 use super::raw::{
-    RawAudit, RawBudgets, RawConfig, RawDeveloper, RawLimits, RawListen, RawNotify, RawSandbox,
-    RawTls, RawUpstream,
+    RawAudit, RawBudgets, RawConfig, RawDeveloper, RawGate, RawLimits, RawListen, RawNeeds,
+    RawNotify, RawSandbox, RawTls, RawUpstream,
 };
 use super::*;
 use crate::audit::AuditSettings;

@@ -1,7 +1,6 @@
 //! `[gate]`: what a change must show before it goes on to a stage.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use toml::Spanned;
 
@@ -12,27 +11,10 @@ use crate::config::raw::{RawConfig, RawGate, RawNeeds};
 use crate::evidence::Kind;
 use crate::evidence::gate::{GateSettings, Step};
 use crate::policy::Stage;
-use crate::report::{Problem, Report};
+use crate::report::Problem;
 
 /// The stages in the order that holds where none is written down.
 const ORDER: [Stage; 4] = [Stage::Local, Stage::Test, Stage::Preprod, Stage::Prod];
-
-/// What the file at `path` says of its gate; nothing else in it need be right.
-///
-/// # Errors
-/// What is wrong with that.
-pub(in crate::config) fn gate(
-    path: &Path,
-    text: &str,
-    raw: &RawConfig,
-) -> Result<GateSettings, Report> {
-    let mut check = Check::new(path, &|_| None, Vec::new());
-    let settings = check.gate(raw);
-    match check.problems.is_empty() {
-        true => Ok(settings),
-        false => Err(Report::new(path, text, &check.problems)),
-    }
-}
 
 impl Check<'_> {
     pub(super) fn gate(&mut self, raw: &RawConfig) -> GateSettings {

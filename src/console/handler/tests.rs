@@ -195,6 +195,7 @@ async fn every_answer_has_the_columns_that_were_announced() {
     let (client, _) = connect().await;
     for command in [
         "HELP",
+        "RECORD EVIDENCE '{}'",
         "SHOW UPSTREAMS",
         "SHOW SANDBOXES",
         "SHOW CLIENTS",
