@@ -204,6 +204,7 @@ async fn psql_is_served() {
     RETURN SANDBOX name TO point [ON upstream]|undo all that was done in it since then, as often as you like
     SHOW POINTS|the points that you can go back to
     KEEP SANDBOX name [FOR 8h] [ON upstream]|let it live without being used, for a while or as long as max_age allows
+    RECORD EVIDENCE 'json'|sign what a run showed about a commit; devinprod compare and rehearse say it themselves
     HELP|this
     ");
     assert_eq!(stderr, "");

@@ -268,14 +268,16 @@ async fn a_rehearsal_leaves_evidence() {
     let owner = format!("{}_owner", database.name);
     let admin = database.connect().await;
     let sql = format!(
-        "CREATE ROLE {owner} LOGIN PASSWORD 'secret';
+        "CREATE ROLE {owner};
         GRANT TEMPORARY ON DATABASE {} TO {owner};
         ALTER TABLE accounts OWNER TO {owner}",
         database.name
     );
     admin.batch_execute(&sql).await.unwrap();
-    let owner = database.url_as(&owner, "secret");
+    let url = database.url_as(&format!("{owner}_deploy"), "secret");
     let tree = Tree::on(database).await;
+    let sql = format!("CREATE ROLE {owner}_deploy LOGIN PASSWORD 'secret' IN ROLE {owner}");
+    admin.batch_execute(&sql).await.unwrap();
     let works = format!("ALTER TABLE accounts ADD COLUMN c text DEFAULT '{MARKER}'");
     tree.desk.file("works.sql", &works);
     tree.desk.file(
@@ -284,7 +286,16 @@ async fn a_rehearsal_leaves_evidence() {
     );
     let commit = tree.commit();
     for (file, code) in [("works.sql", 0), ("fails.sql", 1)] {
-        let words = ["rehearse", file, "--url", &owner, "--evidence", "e.jsonl"];
+        let words = [
+            "rehearse",
+            file,
+            "--as",
+            &owner,
+            "--url",
+            &url,
+            "--evidence",
+            "e.jsonl",
+        ];
         let said = tree.run(&words, code).await;
         assert!(said.err.contains("evidence: rehearse"), "{}", said.err);
     }
@@ -304,11 +315,20 @@ async fn a_rehearsal_leaves_evidence() {
     // Nobody to sign: an error before anything runs, if it was asked for.
     let mut command = tree
         .desk
-        .command(&["rehearse", "works.sql", "--url", &owner]);
+        .command(&["rehearse", "works.sql", "--as", &owner, "--url", &url]);
     command.env_remove("DATABASE_URL");
     let said = Desk::said(command.spawn().unwrap()).await;
     assert_eq!((said.code, said.err.as_str()), (Some(0), ""));
-    let asked = ["rehearse", "works.sql", "--url", &owner, "--evidence", "f"];
+    let asked = [
+        "rehearse",
+        "works.sql",
+        "--as",
+        &owner,
+        "--url",
+        &url,
+        "--evidence",
+        "f",
+    ];
     let mut command = tree.desk.command(&asked);
     command.env_remove("DATABASE_URL");
     let said = Desk::said(command.spawn().unwrap()).await;
