@@ -187,7 +187,7 @@ async fn rows_by_the_extended_protocol_have_types() {
     let rows = client.query("SHOW BUDGETS", &[]).await.unwrap();
     assert_eq!(rows[0].get::<_, i64>("used"), 7);
     assert_eq!(rows[0].get::<_, Option<&str>>("refilled_at"), None);
-    assert_eq!(client.query("HELP", &[]).await.unwrap().len(), 12);
+    assert_eq!(client.query("HELP", &[]).await.unwrap().len(), 13);
 }
 
 #[tokio::test]
