@@ -2,29 +2,32 @@
 
 use super::words::counted;
 use super::{Change, Event, Row, Summary};
-use crate::report::html::escaped;
+use crate::report::html::{FOOT, escaped, head};
 
-const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:76rem;padding:0 1rem;color:#1f2328;background:#fff}\
-    h1{font-size:1.5rem}h2{font-size:1.1rem;margin:2rem 0 .5rem}table{border-collapse:collapse;width:100%;display:block;overflow-x:auto}\
-    th,td{border:1px solid #d1d9e0;padding:.25rem .5rem;text-align:left;vertical-align:top;white-space:pre-wrap;overflow-wrap:anywhere}\
-    th{background:#f6f8fa}tr.insert td{background:#e6ffec}tr.delete td{background:#ffebe9}del{background:#ffcecb;text-decoration:none}\
-    ins{background:#abf2bc;text-decoration:none}i{color:#6e7781}pre{background:#e6ffec;padding:.75rem;overflow-x:auto}\
-    @media(prefers-color-scheme:dark){body{color:#e6edf3;background:#0d1117}th{background:#161b22}th,td{border-color:#3d444d}\
-    tr.insert td,pre{background:#12261e}tr.delete td{background:#25171c}del{background:#67060c}ins{background:#055d20}}";
-
-/// The page, a piece at a time.
+/// The page, a piece at a time: first a heading, then for each event what belongs to it, then the end.
 #[derive(Debug)]
 pub struct Page {
     sandbox: String,
+    /// It is a file of its own.
+    whole: bool,
     begun: bool,
 }
 
 impl Page {
-    /// Of the sandbox of this name.
+    /// Of the sandbox of this name; a file of its own.
     pub fn new(sandbox: &str) -> Self {
         Self {
             sandbox: sandbox.to_owned(),
+            whole: true,
             begun: false,
+        }
+    }
+
+    /// The same as a part of another page, which has [`crate::report::html::STYLE`].
+    pub fn part(sandbox: &str) -> Self {
+        Self {
+            whole: false,
+            ..Self::new(sandbox)
         }
     }
 
@@ -32,13 +35,13 @@ impl Page {
         if std::mem::replace(&mut self.begun, true) {
             return Vec::new();
         }
-        let title = escaped(&format!("Changes of sandbox {}", self.sandbox));
-        vec![format!(
-            "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
-             <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\
-             <meta name=\"viewport\" content=\"width=device-width\"><title>{title}</title><style>{STYLE}</style></head>\n\
-             <body><h1>{title}</h1>"
-        )]
+        let title = format!("Changes of sandbox {}", self.sandbox);
+        let mut lines = Vec::new();
+        if self.whole {
+            lines.push(head(&title));
+        }
+        lines.push(format!("<h1>{}</h1>", escaped(&title)));
+        lines
     }
 }
 
@@ -48,18 +51,22 @@ impl Page {
         let mut lines = self.head();
         match event {
             Event::Definition(made) => lines.push(format!(
-                "<h2>{} {}</h2><pre>{}</pre>",
+                "<h2>{} {}</h2><pre class=\"made\">{}</pre>",
                 made.kind,
                 escaped(&made.name),
                 escaped(&made.sql)
             )),
             Event::Table(table) => {
                 let names = table.columns.iter().enumerate().map(|(at, column)| {
-                    let key = if table.key.contains(&at) { " *" } else { "" };
-                    format!("<th>{}{key}</th>", escaped(&column.name))
+                    let key = if table.key.contains(&at) {
+                        " class=\"key\""
+                    } else {
+                        ""
+                    };
+                    format!("<th{key}>{}</th>", escaped(&column.name))
                 });
                 lines.push(format!(
-                    "<h2>{}</h2><table><tr><th></th>{}</tr>",
+                    "<h2>{}</h2><div class=\"wide rows\"><table><tr><th></th>{}</tr>",
                     escaped(&table.full_name()),
                     names.collect::<String>()
                 ));
@@ -86,7 +93,10 @@ impl Page {
                 lines.push(format!("<tr class=\"{class}\"><td>{sign}</td>{cells}</tr>"));
             }
             Event::Counted(counts) => {
-                lines.push(format!("</table><p>{}</p>", counted(counts)));
+                lines.push(format!(
+                    "</table></div><p class=\"soft\">{}</p>",
+                    counted(counts)
+                ));
             }
             Event::Progress { .. } => {}
         }
@@ -101,13 +111,15 @@ impl Page {
         }
         for withheld in &summary.withheld {
             lines.push(format!(
-                "<h2>{}</h2><p>Not shown: {}; {}, rolled back or not.</p>",
+                "<h2>{}</h2><p class=\"notice\">Not shown: {}; {}, rolled back or not.</p>",
                 escaped(&format!("{}.{}", withheld.schema, withheld.name)),
                 withheld.because,
                 counted(&withheld.counted)
             ));
         }
-        lines.push("</body></html>".to_owned());
+        if self.whole {
+            lines.push(FOOT.to_owned());
+        }
         lines
     }
 }

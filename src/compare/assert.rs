@@ -1,6 +1,6 @@
 //! Assertions: statements that must return no row, or a single `true`.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
@@ -10,10 +10,10 @@ use crate::sql::split::split;
 const SHOWN: usize = 5;
 
 /// An assertion, checked.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checked {
     /// After which run: `A` or `B`.
-    pub run: &'static str,
+    pub run: String,
     /// The file, and the number of the statement's line.
     pub place: String,
     /// The statement.
@@ -23,7 +23,7 @@ pub struct Checked {
 }
 
 /// Why an assertion failed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// In words.
     pub why: String,
@@ -64,7 +64,7 @@ pub async fn check(client: &Client, run: &'static str, file: &File) -> Vec<Check
             }
         };
         checked.push(Checked {
-            run,
+            run: run.to_owned(),
             place: format!("{}:{line}", file.name),
             statement: statement.to_owned(),
             failure,

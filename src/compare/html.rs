@@ -2,22 +2,20 @@
 
 use super::report::{Difference, Figures, Line, Report, Side};
 use super::text;
-use crate::report::html::escaped;
-
-const STYLE: &str = include_str!("report.css");
+use crate::report::html::{FOOT, escaped, head};
 
 /// The page.
 pub fn html(report: &Report) -> String {
-    let mut out =
-        String::from("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n");
-    out.push_str("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n");
-    out.push_str(&format!(
-        "<title>devinprod: {}</title>\n<style>\n{STYLE}</style></head>\n<body><main>\n",
-        escaped(&text::verdict(report))
-    ));
+    let title = format!("devinprod: {}", text::verdict(report));
+    format!("{}{}{FOOT}\n", head(&title), body(report))
+}
+
+/// What stands in the page, for another one around it.
+pub fn body(report: &Report) -> String {
+    let mut out = String::new();
     let verdict = if report.same { "same" } else { "different" };
     out.push_str(&format!(
-        "<header class=\"{verdict}\"><h1>{}</h1></header>\n",
+        "<header class=\"verdict {verdict}\"><h1>{}</h1></header>\n",
         escaped(&text::verdict(report))
     ));
     out.push_str("<section class=\"sides\">\n");
@@ -54,7 +52,6 @@ pub fn html(report: &Report) -> String {
         }
         out.push_str("</ul></details>\n");
     }
-    out.push_str("</main></body></html>\n");
     out
 }
 
@@ -110,13 +107,13 @@ fn table(out: &mut String, report: &Report) {
         .map_or(0, |line| total(&line.a).max(total(&line.b)))
         .max(1);
     let two = report.b.is_some();
-    out.push_str("<h2>Statements</h2>\n<table><thead><tr><th>statement</th>");
+    out.push_str("<h2>Statements</h2>\n<div class=\"wide\"><table><thead><tr><th>statement</th>");
     for name in if two { &["A", "B"][..] } else { &["A"] } {
         out.push_str(&format!(
-            "<th>{name} runs</th><th>rows</th><th>median</th><th>total</th>"
+            "<th class=\"n\">{name} runs</th><th class=\"n\">rows</th><th class=\"n\">median</th><th class=\"n\">total</th>"
         ));
     }
-    out.push_str(if two { "<th>B/A</th>" } else { "" });
+    out.push_str(if two { "<th class=\"n\">B/A</th>" } else { "" });
     out.push_str("</tr></thead><tbody>\n");
     for line in lines {
         out.push_str(&format!("<tr><td>{}</td>", code(&line.statement)));
@@ -127,7 +124,7 @@ fn table(out: &mut String, report: &Report) {
         }
         out.push_str("</tr>\n");
     }
-    out.push_str("</tbody></table>\n");
+    out.push_str("</tbody></table></div>\n");
 }
 
 fn cells(figures: Option<&Figures>, longest: u64) -> String {

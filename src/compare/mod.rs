@@ -18,7 +18,7 @@ mod run;
 mod text;
 
 pub use diff::compare;
-pub use html::html;
+pub use html::{body, html};
 pub use report::{Difference, Figures, Kind, Line, Report, Side};
 pub use run::{Baseline, Collector, ErrorCount, Run, Sample, Statement, hide_passwords};
 pub use text::{seconds, text};

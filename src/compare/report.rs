@@ -1,11 +1,11 @@
 //! [`Report`]: what a comparison found; its JSON is documented in `docs/comparing.md`.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::assert::Checked;
 
 /// What a comparison found.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Report {
     /// 1; another number where a field has gone or means something else.
     pub devinprod_comparison: u32,
@@ -28,7 +28,7 @@ pub struct Report {
 }
 
 /// One of the two runs.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Side {
     /// The command, passwords in URLs left out.
     pub command: String,
@@ -45,7 +45,7 @@ pub struct Side {
 }
 
 /// Something that differs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Difference {
     /// In what.
     pub kind: Kind,
@@ -62,7 +62,7 @@ pub struct Difference {
 }
 
 /// In what runs can differ.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// The commands' exit status.
@@ -94,7 +94,7 @@ impl Kind {
 }
 
 /// One statement on both sides.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Line {
     /// Its fingerprint.
     pub fingerprint: String,
@@ -107,7 +107,7 @@ pub struct Line {
 }
 
 /// The figures of a statement in one run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Figures {
     /// How many times it was run.
     pub count: u64,

@@ -1,4 +1,21 @@
-//! Text as HTML.
+//! Pages of HTML that need nothing from elsewhere: text as HTML, and the one stylesheet.
+
+/// How all pages look, by light and by night.
+pub const STYLE: &str = include_str!("style.css");
+
+/// The beginning of a page that can be kept as a file; it may run no script and load nothing, wherever it is opened. `title` is text.
+pub fn head(title: &str) -> String {
+    format!(
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <title>{}</title>\n<style>\n{STYLE}</style></head>\n<body><main>\n",
+        escaped(title)
+    )
+}
+
+/// What a page that began with [`head`] ends with.
+pub const FOOT: &str = "</main></body></html>";
 
 /// A text that HTML shows as it is, as content and in an attribute between quotation marks.
 pub fn escaped(text: &str) -> String {
