@@ -17,7 +17,6 @@ pub mod reload;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,15 +26,16 @@ use crate::budget::ledger::shared::SharedSettings;
 use crate::error::{Refusal, SqlState};
 use crate::evidence::gate::GateSettings;
 use crate::notify::NotifySettings;
+use crate::page::PageSettings;
 use crate::policy::Policy;
 use crate::report::toml_file as read;
 use crate::sandbox::settings::{Isolation, SandboxSettings, Stage};
 use crate::seal::Names;
 use crate::upstream::address::Address;
-use crate::wire::tls::ServerTls;
 use crate::wire::verifier::Verifier;
 
 pub use crate::report::Report;
+pub use crate::wire::listen::Listen;
 
 /// The example that `devinprod config example` prints; a test loads it.
 pub const EXAMPLE: &str = include_str!("../docs/devinprod.example.toml");
@@ -47,6 +47,8 @@ const IF_MISSING: &str = "`devinprod config example > devinprod.toml` makes a fi
 pub struct Config {
     /// Where clients connect, and how safely.
     pub listen: Listen,
+    /// The web page, if there is to be one.
+    pub page: Option<PageSettings>,
     /// The upstreams by the database name that clients ask for.
     pub upstreams: BTreeMap<String, Arc<Upstream>>,
     /// The developers by name.
@@ -68,23 +70,6 @@ pub struct Config {
     /// The file that `devinprod developer` keeps, if there is one.
     pub developers_file: Option<PathBuf>,
     contact: Option<String>,
-}
-
-/// Where clients connect.
-#[derive(Debug, Clone)]
-pub struct Listen {
-    /// The address and port.
-    pub address: SocketAddr,
-    /// The certificate and key, if TLS is offered.
-    pub tls: Option<ServerTls>,
-    plaintext_beyond_loopback: bool,
-}
-
-impl Listen {
-    /// May a client at `peer` go on without TLS?
-    pub fn accepts_plaintext_from(&self, peer: IpAddr) -> bool {
-        peer.to_canonical().is_loopback() || self.plaintext_beyond_loopback
-    }
 }
 
 /// A database that the proxy may connect to.

@@ -41,12 +41,13 @@
 //! - [`rehearse`]: tries a migration on the real data, and undoes it
 //! - [`changeset`]: what a sandbox would have changed
 //! - [`session`]: one client
+//! - [`tap`]: watches what passes between a command and the proxy, on the developer's side
+//! - [`compare`]: two runs of a program, compared
 //! - [`console`]: the virtual database `devinprod`: SHOW SANDBOXES and its like
+//! - [`page`]: what a developer sees of it in a browser
 //! - [`config`]: `devinprod.toml`, checked; composes the settings that the modules own
 //! - [`server`]: accepts clients and hands each to where it is served
 //! - [`cluster`]: private Postgres clusters, for the demo and for tests
-//! - [`tap`]: watches what passes between a command and the proxy, on the developer's side
-//! - [`compare`]: two runs of a program, compared
 //! - [`cli`]: the command line, one file per command
 
 pub mod audit;
@@ -61,6 +62,7 @@ pub mod console;
 pub mod error;
 pub mod evidence;
 pub mod notify;
+pub mod page;
 pub mod plan;
 pub mod policy;
 pub mod rehearse;

@@ -51,6 +51,8 @@ struct Urls {
     log: PathBuf,
     /// The proxy's configuration.
     config: PathBuf,
+    /// The web page.
+    page: String,
 }
 
 pub(super) fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
@@ -82,11 +84,12 @@ async fn demo(args: DemoArgs) -> anyhow::Result<ExitCode> {
         record: cluster.url(record::DATABASE),
         log: proxy.log.clone(),
         config: proxy.config.clone(),
+        page: proxy.page.clone(),
     };
     let code = if args.check {
         tour::take(&urls, &secrets).await
     } else {
-        announce(&urls);
+        announce(&urls, &secrets);
         told_to_stop().await.map(|()| ExitCode::SUCCESS)
     };
     // Whatever the tour found, everything that was begun ends here, in order.
@@ -147,8 +150,9 @@ fn told(error: cluster::Error) -> anyhow::Error {
     }
 }
 
-fn announce(urls: &Urls) {
+fn announce(urls: &Urls, secrets: &Secrets) {
     let Urls {
+        page,
         proxy,
         direct,
         record,
@@ -166,6 +170,8 @@ Three things to try:
   psql \"{direct}\" -c \"SELECT id, full_name, email, phone FROM customers ORDER BY id LIMIT 3\" -c \"SELECT count(*) FROM payments\"
 
 The second finds what the first has left, and nobody's real name; the third goes straight to Postgres and finds all as it was.
+What you have changed, what you may read and what is on record of you, in a browser:
+  {page}   log in as {DEVELOPER}, password {password}
 Who did what is on record, in a log and, for those who ask in SQL, in a database:
   devinprod audit search --dir {log} --table customers
   devinprod audit verify {log} --sql \"{record}\"
@@ -176,12 +182,14 @@ How much may be read, and was:
 To begin again: psql \"{console}\" -c \"RESET SANDBOX default\"
 Ctrl-C ends everything.
 ",
+        password = secrets.developer,
         console = console_url(proxy),
         log = log.display(),
         config = config.display(),
     ));
     print::line(format!("DATABASE_URL={proxy}"));
     print::line(format!("UPSTREAM_URL={direct}"));
+    print::line(format!("PAGE_URL={page}"));
 }
 
 /// The URL of the console beside the shop.

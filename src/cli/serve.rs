@@ -58,6 +58,14 @@ async fn serve(
     let listener = TcpListener::bind(address)
         .await
         .with_context(|| format!("cannot listen on {address}"))?;
+    let page = match &config.page {
+        None => None,
+        Some(page) => Some(
+            page.bind()
+                .await
+                .with_context(|| format!("cannot listen on {} for [page]", page.listen.address))?,
+        ),
+    };
     let keeping = Keeping::open(&config, &events).await?;
     let server = Server::with_ledger(config, events.clone(), keeping.ledger.clone());
     let control = keeping.serve(&server, events);
@@ -67,6 +75,11 @@ async fn serve(
     }
     // Before it says that it listens: who reads that may tell it to stop at once.
     let mut terminate = signal(SignalKind::terminate())?;
+    if let Some((page, url)) = page {
+        print::note(format!("the page is at {url}"));
+        let server = server.clone();
+        tokio::spawn(async move { server.run_page(page).await });
+    }
     print::note(format!("listening on {}", listener.local_addr()?));
     let reloading = server.clone();
     let reload = tokio::spawn(async move {

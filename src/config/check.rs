@@ -17,15 +17,21 @@ use std::time::Duration;
 use toml::Spanned;
 
 use super::developers::{DevelopersFile, check_name};
-use super::raw::{RawConfig, RawDeveloper, RawLimits, RawListen, RawTls};
+use super::raw::{RawConfig, RawDeveloper, RawLimits, RawListen, RawPage, RawTls};
 use super::{Config, Developer, Limits, Listen, Loaded};
 use crate::evidence::gate::GateSettings;
 use crate::notify::NotifySettings;
+use crate::page::PageSettings;
 use crate::report::toml_file::beside;
 use crate::report::units::{Size, Span};
 use crate::report::{Problem, Report};
 use crate::sandbox::settings::SandboxSettings;
 use crate::wire::tls::{ServerTls, TlsError, certificates};
+
+/// Where clients connect unless it is said otherwise.
+const PORT: u16 = 6432;
+/// The same for browsers.
+const PAGE_PORT: u16 = 6480;
 
 /// Postgres' own limit on a message (`PQ_LARGE_MESSAGE_LIMIT`), and the least that is of any use.
 const MESSAGE_SIZES: std::ops::RangeInclusive<u64> = (64 << 10)..=((1 << 30) - 1);
@@ -123,7 +129,8 @@ impl<'a> Check<'a> {
 impl Check<'_> {
     fn config(&mut self, raw: RawConfig) -> Option<Config> {
         let gate = self.gate(&raw);
-        let listen = self.listen(raw.listen);
+        let listen = self.listen(raw.listen, PORT);
+        let page = raw.page.map(|page| self.page(page));
         let defaults = self.sandbox(&raw.sandbox, SandboxSettings::default());
         let developers_file = raw.developers_file.map(|file| beside(self.path, &file));
         let developers = self.developers(raw.developer, developers_file.as_deref());
@@ -138,6 +145,7 @@ impl Check<'_> {
         let shared_ledger = self.shared_ledger(&raw.budgets);
         Some(Config {
             listen: listen?,
+            page: page.flatten(),
             upstreams,
             developers,
             audit,
@@ -152,9 +160,9 @@ impl Check<'_> {
         })
     }
 
-    fn listen(&mut self, raw: RawListen) -> Option<Listen> {
+    fn listen(&mut self, raw: RawListen, port: u16) -> Option<Listen> {
         let address = match &raw.address {
-            None => SocketAddr::from(([127, 0, 0, 1], 6432)),
+            None => SocketAddr::from(([127, 0, 0, 1], port)),
             Some(text) => {
                 match text.get_ref().parse() {
                     Ok(address) => address,
@@ -188,6 +196,29 @@ impl Check<'_> {
             address,
             tls: tls.flatten(),
             plaintext_beyond_loopback,
+        })
+    }
+
+    fn page(&mut self, raw: RawPage) -> Option<PageSettings> {
+        let listen = RawListen {
+            address: raw.address,
+            tls: raw.tls,
+            allow_plaintext_beyond_loopback: raw.allow_plaintext_beyond_loopback,
+        };
+        for name in &raw.names {
+            let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+            if name.get_ref().is_empty() || !name.get_ref().chars().all(is_name) {
+                let message = format!("`{}` is not the name of a host", name.get_ref());
+                self.problems.push(
+                    Problem::at(name.span(), message)
+                        .hint("without https:// and without a port: \"devinprod.example.com\""),
+                );
+            }
+        }
+        Some(PageSettings {
+            listen: self.listen(listen, PAGE_PORT)?,
+            names: raw.names.into_iter().map(Spanned::into_inner).collect(),
+            comparisons: raw.comparisons.map(|folder| beside(self.path, &folder)),
         })
     }
 

@@ -22,6 +22,7 @@ use crate::sandbox::settings::{Overlap, Stage};
 pub(super) struct RawConfig {
     #[serde(default)]
     pub listen: RawListen,
+    pub page: Option<RawPage>,
     pub contact: Option<String>,
     pub developers_file: Option<PathBuf>,
     #[serde(default)]
@@ -50,6 +51,18 @@ pub(super) struct RawListen {
     pub address: Option<Spanned<String>>,
     pub tls: Option<RawTls>,
     pub allow_plaintext_beyond_loopback: Option<bool>,
+}
+
+/// `[page]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawPage {
+    pub address: Option<Spanned<String>>,
+    pub tls: Option<RawTls>,
+    pub allow_plaintext_beyond_loopback: Option<bool>,
+    #[serde(default)]
+    pub names: Vec<Spanned<String>>,
+    pub comparisons: Option<PathBuf>,
 }
 
 /// `tls = { cert = …, key = … }`

@@ -1,13 +1,14 @@
 //! Cases of whole files: what they mean, or what is said about them.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
 
 use super::raw::{
     RawAudit, RawBudgets, RawConfig, RawDeveloper, RawGate, RawLimits, RawListen, RawNeeds,
-    RawNotify, RawSandbox, RawTls, RawUpstream,
+    RawNotify, RawPage, RawSandbox, RawTls, RawUpstream,
 };
 use super::*;
 use crate::audit::AuditSettings;
@@ -42,6 +43,8 @@ fn check_refused(text: &str, expected: &[&str]) {
 fn config(text: &str) -> Config {
     parse(text).unwrap().config
 }
+
+mod page;
 
 #[test]
 fn a_small_file_gets_the_defaults() {
@@ -482,6 +485,8 @@ fn the_example_s_comments_are_the_defaults() {
             "max_clients" if value == "1000" => limits += &line,
             // Of [[notify]], which has no default.
             "name" | "kind" | "url_env" | "events" => {}
+            // Of [page].
+            "address" | "names" | "comparisons" => {}
             "policy"
             | "isolation"
             | "sealed"
@@ -521,6 +526,7 @@ fn every_setting_is_documented() {
         ("At the top", fields::<RawConfig>()),
         ("[listen]", fields::<RawListen>()),
         ("[listen]", fields::<RawTls>()),
+        ("[page]", fields::<RawPage>()),
         ("[[upstream]]", fields::<RawUpstream>()),
         ("[sandbox]", fields::<RawSandbox>()),
         ("[[developer]]", fields::<RawDeveloper>()),

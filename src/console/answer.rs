@@ -232,19 +232,23 @@ pub(super) async fn answer(
     })
 }
 
-fn upstream(row: UpstreamRow) -> Vec<Cell> {
-    let holds = match row.isolation {
+/// What an isolation promises, in words.
+pub fn what_holds(isolation: Isolation) -> &'static str {
+    match isolation {
         Isolation::Sandbox(Seal::Sealed) => "nothing is committed; Postgres itself refuses to",
         Isolation::Sandbox(Seal::Unsealed) => "nothing is committed, unless on purpose: not sealed",
         Isolation::ReadOnly(_) => "nothing can be written",
         Isolation::None => "nothing: what you write is committed",
-    };
+    }
+}
+
+fn upstream(row: UpstreamRow) -> Vec<Cell> {
     vec![
         text(row.name),
         text(row.stage),
         text(row.isolation.as_str()),
         count(row.sandboxes),
-        text(holds),
+        text(what_holds(row.isolation)),
     ]
 }
 

@@ -24,6 +24,7 @@ use crate::error::Refusal;
 use crate::sandbox::settings::Isolation;
 
 pub use crate::sql::value::quote_identifier;
+pub use answer::what_holds;
 pub use command::SandboxAct;
 pub use handler::serve;
 

@@ -3,6 +3,7 @@
 
 mod client;
 mod directory;
+mod house;
 mod opener;
 mod passthrough;
 mod within;
@@ -12,6 +13,7 @@ use crate::budget::ledger::{Ledger, LocalLedger};
 use crate::budget::{self, Budgets};
 use crate::config::Config;
 use crate::error::{Refusal, SqlState};
+use crate::page;
 use crate::plan::PlanCache;
 use crate::sandbox::data::Key;
 use crate::sandbox::registry::{Access, Opener, Registry};
@@ -52,6 +54,9 @@ struct Shared {
     clients: Arc<Semaphore>,
     /// The developers for whom the proxy reads a changeset.
     reading: Mutex<HashSet<String>>,
+    /// Held while the page checks a password, and while it reads the record.
+    hashing: tokio::sync::Mutex<()>,
+    reading_record: tokio::sync::Mutex<()>,
 }
 
 /// How a cancel request finds its statement.
@@ -94,6 +99,8 @@ impl Server {
             shared: Arc::new(Shared {
                 clients: Arc::new(Semaphore::new(config.limits.max_clients as usize)),
                 reading: Mutex::default(),
+                hashing: tokio::sync::Mutex::default(),
+                reading_record: tokio::sync::Mutex::default(),
                 config: RwLock::new(Arc::new(config)),
                 openers: Mutex::default(),
                 context,
@@ -207,6 +214,15 @@ impl Server {
         tokio::time::sleep(Duration::from_millis(50)).await;
         shared.report(EventKind::Stopped);
         Ok(())
+    }
+
+    /// Serves the web page, if the configuration has one, until [`Self::run`] is told to stop.
+    pub async fn run_page(&self, listener: TcpListener) {
+        let shared = &self.shared;
+        if let Some(settings) = shared.config().page.clone() {
+            let stop = shared.context.stopping.clone();
+            page::serve(listener, settings, self.directory(), stop).await;
+        }
     }
 
     /// The read budgets of its developers.

@@ -98,6 +98,16 @@ impl ServerTls {
         })
     }
 
+    /// The same certificate for another protocol than Postgres'.
+    pub fn with_alpn(&self, protocol: &[u8]) -> Self {
+        let mut config = ServerConfig::clone(self.acceptor.config());
+        config.alpn_protocols = vec![protocol.to_vec()];
+        Self {
+            acceptor: TlsAcceptor::from(Arc::new(config)),
+            end_point: self.end_point.clone(),
+        }
+    }
+
     /// Runs the server's side of the handshake. Bounded in time by the caller.
     pub async fn accept(&self, tcp: TcpStream) -> io::Result<Socket> {
         let stream = self.acceptor.accept(tcp).await?;

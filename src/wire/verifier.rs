@@ -8,6 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
 
 /// How often the password is hashed unless a verifier says otherwise: Postgres' default.
 pub const DEFAULT_ITERATIONS: u32 = 4096;
@@ -43,6 +44,12 @@ impl Verifier {
         let mut salt = [0; SALT_BYTES];
         rand::fill(&mut salt);
         Self::with_salt(password, iterations, &salt)
+    }
+
+    /// Is this the password? For who tells it in plain words, as a form does; hashes it, which takes milliseconds.
+    pub fn accepts(&self, password: &str) -> bool {
+        let theirs = Self::with_salt(password, self.iterations, &self.salt);
+        theirs.stored_key.ct_eq(&self.stored_key).into()
     }
 
     pub(super) fn with_salt(password: &str, iterations: u32, salt: &[u8]) -> Self {
@@ -125,7 +132,7 @@ impl MockSecret {
     }
 
     /// What to run the exchange with for a user that does not exist. No password matches it.
-    pub(super) fn verifier(&self, user: &str) -> Verifier {
+    pub fn verifier(&self, user: &str) -> Verifier {
         let mut salt = hmac(&self.0, &[b"salt", user.as_bytes()]).to_vec();
         salt.truncate(SALT_BYTES);
         Verifier {
@@ -185,6 +192,10 @@ mod tests {
         }
 
         let verifier = Verifier::from_password("secret", 4096);
+        assert!(verifier.accepts("secret"));
+        assert!(!verifier.accepts("Secret") && !verifier.accepts(""));
+        let nobody = MockSecret::random().verifier("nobody");
+        assert!(!nobody.accepts("secret") && !nobody.accepts(""));
         let text = verifier.to_string();
         assert!(text.starts_with("SCRAM-SHA-256$4096:"));
         assert_eq!(text.parse(), Ok(verifier.clone()));

@@ -29,12 +29,17 @@ const MORE: &str = "
 
 /// A proxy in front of users, mails, visits and a vault, most of it masked.
 pub async fn masked(database: TestDatabase) -> Proxy {
+    masked_with(database, Setup::default()).await
+}
+
+/// The same with more that is set.
+pub async fn masked_with(database: TestDatabase, setup: Setup) -> Proxy {
     let admin = database.connect().await;
     admin.batch_execute(USERS).await.unwrap();
     admin.batch_execute(TABLES).await.unwrap();
     let setup = Setup {
         policy: Some(format!("{POLICY}{MORE}{REST}")),
-        ..Setup::default()
+        ..setup
     };
     harness::proxy_with(database, setup).await
 }

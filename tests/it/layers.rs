@@ -23,12 +23,13 @@ const FLOORS: [&str; 25] = [
     "rehearse",
     "changeset",
     "session",
+    "tap",
+    "compare",
     "console",
+    "page",
     "config",
     "server",
     "cluster",
-    "tap",
-    "compare",
     "cli",
 ];
 

@@ -13,6 +13,8 @@ pub struct Process {
     pub child: Child,
     /// Where it listens.
     pub port: u16,
+    /// Its web page, if it has one.
+    pub page: Option<String>,
     /// Its folder, if it has one of its own; the configuration is `devinprod.toml`.
     pub folder: Option<tempfile::TempDir>,
 }
@@ -31,6 +33,7 @@ impl Process {
         let mut child = serve(folder, config, shell);
         let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
         let mut before = String::new();
+        let mut page = None;
         let port = said
             .by_ref()
             .map_while(Result::ok)
@@ -38,6 +41,9 @@ impl Process {
                 let port = line
                     .split_once("listening on 127.0.0.1:")
                     .and_then(|(_, port)| port.trim().parse().ok());
+                if let Some((_, url)) = line.split_once("the page is at ") {
+                    page = Some(url.trim().to_owned());
+                }
                 before += &line;
                 before.push('\n');
                 port
@@ -48,6 +54,7 @@ impl Process {
         Self {
             child,
             port,
+            page,
             folder: None,
         }
     }

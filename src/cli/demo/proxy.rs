@@ -20,6 +20,9 @@ use crate::seal::{self, Names, SealOptions};
 use crate::server::Server;
 use crate::upstream::admin::admin;
 
+/// Where the page is, if that is free.
+const PAGE_PORT: u16 = 6480;
+
 /// The configuration's name in the demo's folder.
 const CONFIG: &str = "devinprod.toml";
 
@@ -52,6 +55,8 @@ pub(super) struct Proxy {
     pub(super) log: PathBuf,
     /// Its configuration, for the commands that ask a running proxy.
     pub(super) config: PathBuf,
+    /// Where its web page is.
+    pub(super) page: String,
     address: SocketAddr,
     stop: oneshot::Sender<()>,
     served: JoinHandle<std::io::Result<()>>,
@@ -68,7 +73,9 @@ impl Proxy {
         let listener = listen(args.port).await?;
         let address = listener.local_addr()?;
         let path = args.dir.join(CONFIG);
-        let config = config(&path, address, cluster, secrets)?;
+        let page = usual_or_free(PAGE_PORT).await?;
+        let page_address = page.local_addr()?;
+        let config = config(&path, address, page_address, cluster, secrets)?;
         let log = config.audit.folder.clone();
         let notifier = Notifier::start(&config.notify, Timing::default());
         let audit = Audit::start(&config.audit, config.audit_sql.as_ref(), notifier)?;
@@ -79,6 +86,8 @@ impl Proxy {
         if let Some((_, what)) = server.check_seals().await.into_iter().next() {
             anyhow::bail!("the seal does not hold: {what}");
         }
+        let paging = server.clone();
+        tokio::spawn(async move { paging.run_page(page).await });
         let (stop, stopped) = oneshot::channel();
         let served = tokio::spawn(async move {
             let stopped = async {
@@ -92,6 +101,7 @@ impl Proxy {
         Ok(Self {
             log,
             config: path,
+            page: format!("http://{page_address}/"),
             address,
             stop,
             served,
@@ -116,7 +126,6 @@ impl Proxy {
 }
 
 async fn listen(port: Option<u16>) -> anyhow::Result<TcpListener> {
-    let bind = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port));
     match port {
         Some(port) => bind(port).await.map_err(|error| {
             Failure::new(
@@ -125,16 +134,25 @@ async fn listen(port: Option<u16>) -> anyhow::Result<TcpListener> {
             )
             .into()
         }),
-        None => match bind(USUAL_PORT).await {
-            Ok(listener) => Ok(listener),
-            Err(_) => bind(0).await.context("cannot find a free port"),
-        },
+        None => usual_or_free(USUAL_PORT).await,
     }
+}
+
+async fn usual_or_free(port: u16) -> anyhow::Result<TcpListener> {
+    match bind(port).await {
+        Ok(listener) => Ok(listener),
+        Err(_) => bind(0).await.context("cannot find a free port"),
+    }
+}
+
+async fn bind(port: u16) -> std::io::Result<TcpListener> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await
 }
 
 fn config(
     path: &Path,
     address: SocketAddr,
+    page: SocketAddr,
     cluster: &Cluster,
     secrets: &Secrets,
 ) -> anyhow::Result<Config> {
@@ -143,6 +161,10 @@ fn config(
 
 [listen]
 address = "{address}"
+
+[page]
+address = "{page}"
+comparisons = "comparisons"
 
 [audit]
 sql_url = "{sql}"

@@ -30,6 +30,8 @@ pub struct Setup {
     pub limits: &'static str,
     /// The folder of a log to begin. Without it, `Proxy::events` has what happened.
     pub log: Option<PathBuf>,
+    /// Whether its web page is served.
+    pub page: bool,
 }
 
 impl Default for Setup {
@@ -41,6 +43,7 @@ impl Default for Setup {
             sandbox: "",
             limits: "",
             log: None,
+            page: false,
         }
     }
 }
@@ -50,6 +53,8 @@ impl Default for Setup {
 pub struct Proxy {
     /// Where it listens.
     pub port: u16,
+    /// Its web page, if it is served: `http://127.0.0.1:4711/`.
+    pub page: Option<String>,
     /// The database behind it.
     pub database: TestDatabase,
     /// The server itself.
@@ -101,12 +106,17 @@ pub async fn proxy_with(database: TestDatabase, setup: Setup) -> Proxy {
         format!("policy = [{path:?}]\n")
     });
     let text = format!(
-        "[listen]\naddress = \"127.0.0.1:0\"\n\
+        "[listen]\naddress = \"127.0.0.1:0\"\n{}\
          [[upstream]]\nname = \"app\"\nurl = \"{url}?sslmode=disable\"\nstage = \"test\"\nsealed = {}\n\
          isolation = \"{}\"\n{}{}developers = [\"dev1\", \"dev2\"]\n\
          [[developer]]\nname = \"dev1\"\npassword = \"{verifier}\"\n\
          [[developer]]\nname = \"dev2\"\npassword = \"{verifier}\"\n\
          [sandbox]\n{}\n[limits]\n{}\n",
+        if setup.page {
+            "[page]\naddress = \"127.0.0.1:0\"\n"
+        } else {
+            ""
+        },
         setup.sealed,
         setup.isolation,
         if setup.sealed {
@@ -123,6 +133,10 @@ pub async fn proxy_with(database: TestDatabase, setup: Setup) -> Proxy {
         empty.get(name).cloned()
     })
     .unwrap_or_else(|report| panic!("{report}"));
+    let page = match &loaded.config.page {
+        Some(page) => Some(page.bind().await.unwrap()),
+        None => None,
+    };
     let kept = Kept::default();
     let (events, _writer) = match &setup.log {
         Some(folder) => {
@@ -138,8 +152,14 @@ pub async fn proxy_with(database: TestDatabase, setup: Setup) -> Proxy {
     let stop = CancellationToken::new();
     let (running, stopped) = (server.clone(), stop.clone());
     tokio::spawn(async move { running.run(listener, stopped.cancelled_owned()).await });
+    let page = page.map(|(listener, url)| {
+        let server = server.clone();
+        tokio::spawn(async move { server.run_page(listener).await });
+        url
+    });
     Proxy {
         port,
+        page,
         database,
         server,
         events: kept,
