@@ -33,6 +33,7 @@ mod target;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use crate::cluster::Binaries;
 use clap::{Args, Parser, Subcommand};
 
 const TOUR: &str = "\
@@ -156,6 +157,22 @@ fn say_why(error: &anyhow::Error) {
         .downcast_ref::<Failure>()
         .map(|failure| failure.hint.as_str());
     print::error_with_hint(format!("{error:#}"), hint);
+}
+
+/// One of Postgres' client programs: beside the server's, or on the PATH.
+pub(crate) fn client_program(binaries: &Binaries, name: &str) -> anyhow::Result<PathBuf> {
+    let beside = binaries.program(name);
+    if beside.exists() {
+        return Ok(beside);
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .map(|folder| folder.join(name))
+        .find(|program| program.exists())
+        .ok_or_else(|| {
+            let hint = "it comes with Postgres' client programs";
+            Failure::new(format!("{name} is not installed"), hint).into()
+        })
 }
 
 /// An error with what to do about it.

@@ -1,5 +1,8 @@
 //! `devinprod rehearse`: tries a migration on the real data, in a transaction that cannot commit.
 
+mod taken;
+mod tool;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -14,16 +17,19 @@ use super::connect::ProxyUrl;
 use super::table::Rows;
 use super::target::Target;
 use super::{Failure, print};
+use crate::compare::hide_passwords;
 use crate::evidence::{Claim, Figure, Kind};
 use crate::rehearse::{self, Options, Outcome, Report, Sized};
 use crate::report::units::Span;
 use crate::upstream::address::Address;
+use tool::Tool;
 
 /// Which migration, where, and how far it may go.
 #[derive(Debug, Args)]
 pub(super) struct RehearseArgs {
     /// The migration: plain SQL
-    file: PathBuf,
+    #[arg(required_unless_present = "command", conflicts_with = "command")]
+    file: Option<PathBuf>,
     /// The URL of the role that owns the tables; it is used now and stored nowhere
     #[arg(
         long,
@@ -55,6 +61,15 @@ pub(super) struct RehearseArgs {
     proxy: Option<String>,
     #[command(flatten)]
     evidence: EvidenceArgs,
+    /// A variable that the tool keeps although it may lead to another database
+    #[arg(long, value_name = "VARIABLE")]
+    keep: Vec<String>,
+    /// A table whose rows the tool reads; those of common tools' own tables are copied anyway
+    #[arg(long, value_name = "TABLE")]
+    rows: Vec<String>,
+    /// A migration tool: it is run on an empty copy of the schema, and what it did there is rehearsed
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<String>,
 }
 
 /// How a report is printed.
@@ -82,8 +97,7 @@ pub(super) async fn run(args: RehearseArgs) -> anyhow::Result<ExitCode> {
 
 /// Rehearses it, says what was seen, and leaves evidence of that.
 async fn in_evidence(args: &RehearseArgs) -> anyhow::Result<Report> {
-    let script = std::fs::read_to_string(&args.file)
-        .with_context(|| format!("cannot read {}", args.file.display()))?;
+    let (name, script) = migration(args).await?;
     let change = match &args.proxy {
         Some(_) => args.evidence.change()?,
         None if args.evidence.is_asked_for() => {
@@ -99,7 +113,7 @@ async fn in_evidence(args: &RehearseArgs) -> anyhow::Result<Report> {
     }
     if let Some(change) = change {
         let proxy = ProxyUrl::at(args.proxy.clone());
-        match claim(args, &proxy, change, &script, &report) {
+        match claim(&name, &proxy, change, &script, &report) {
             Ok(claim) => args.evidence.leave(&proxy, &[claim]).await?,
             Err(error) if args.evidence.is_asked_for() => return Err(error),
             Err(error) => print::note(format!("no evidence was left: {error:#}")),
@@ -110,13 +124,12 @@ async fn in_evidence(args: &RehearseArgs) -> anyhow::Result<Report> {
 
 /// What the report shows about a commit.
 fn claim(
-    args: &RehearseArgs,
+    name: &str,
     proxy: &ProxyUrl,
     change: Change,
     script: &str,
     report: &Report,
 ) -> anyhow::Result<Claim> {
-    let name = args.file.display().to_string();
     let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
     let statements = &report.statements;
     let skipped =
@@ -130,7 +143,7 @@ fn claim(
         upstream: Target::of(proxy)?.upstream,
         command: "devinprod rehearse".to_owned(),
         ignored: Vec::new(),
-        inputs: vec![input(&name, script)],
+        inputs: vec![input(name, script)],
         figures: BTreeMap::from([
             (Figure::Statements, count(statements.len())),
             (
@@ -158,11 +171,33 @@ fn claim(
     })
 }
 
+/// What it is called, and its SQL.
+async fn migration(args: &RehearseArgs) -> anyhow::Result<(String, String)> {
+    if let Some(file) = &args.file {
+        let script = std::fs::read_to_string(file)
+            .with_context(|| format!("cannot read {}", file.display()))?;
+        return Ok((file.display().to_string(), script));
+    }
+    let tool = Tool {
+        words: &args.command,
+        keep: &args.keep,
+        rows: &args.rows,
+        role: args.role.as_deref(),
+    };
+    let script = tool::script(&owner(args)?, &tool).await?;
+    Ok((hide_passwords(&args.command), script))
+}
+
+fn owner(args: &RehearseArgs) -> anyhow::Result<Address> {
+    args.url.parse().context("the owner's URL is not right")
+}
+
 async fn rehearsed(args: &RehearseArgs, script: &str) -> anyhow::Result<Report> {
-    let address: Address = args.url.parse().context("the owner's URL is not right")?;
+    let address = owner(args)?;
     let options = Options {
         role: args.role.clone(),
-        autocommit: args.autocommit,
+        // Each of a tool's statements is, too.
+        autocommit: args.autocommit || !args.command.is_empty(),
         time_limit: args.time_limit,
         lock_timeout: args.lock_timeout,
         block_limit: args.block_limit,

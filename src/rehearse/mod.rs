@@ -84,9 +84,9 @@ impl RehearsalError {
                 Some("name the role that owns the tables with --as, or log in as it")
             }
             Self::Guard(_) => Some("the role needs TEMPORARY on the database"),
-            Self::Script { .. } => {
-                Some("a rehearsal runs plain SQL; for a migration tool, let it print its SQL")
-            }
+            Self::Script { .. } => Some(
+                "a rehearsal runs plain SQL; for a migration tool, give its command: devinprod rehearse -- COMMAND",
+            ),
             _ => None,
         }
     }

@@ -19,4 +19,4 @@ pub use digest::{ColumnDigest, Digest, ResultDigest, RowDigest};
 pub use execution::{Execution, Outcome, Parameter, Seen, Sink};
 pub use mask::Mask;
 pub use relay::Tap;
-pub use watch::Watch;
+pub use watch::{LONGEST_TEXT, Watch};

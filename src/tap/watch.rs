@@ -19,7 +19,7 @@ use crate::wire::frame::Frame;
 use crate::wire::frontend::{Frontend, Target};
 
 /// How much of a statement's text is kept, in bytes.
-const LONGEST_TEXT: usize = 256 * 1024;
+pub const LONGEST_TEXT: usize = 256 * 1024;
 /// How many prepared statements or portals of a connection are known at once; then all are forgotten.
 const MOST_NAMES: usize = 20_000;
 

@@ -337,3 +337,87 @@ async fn the_command_line_prints_a_report_and_its_verdict() {
         "{error}"
     );
 }
+
+/// A migration tool as there are many: it looks what has run, does the rest, and keeps account of it.
+const TOOL: &str = r#"
+set -e
+ask() { psql "$DATABASE_URL" -XAtq -v ON_ERROR_STOP=1 -c "$1"; }
+[ "$(ask 'SELECT count(*) FROM accounts')" = 0 ] || { echo "rows of the real data" >&2; exit 9; }
+[ "$(ask 'SELECT max(version) FROM schema_migrations')" = 41 ] || exit 8
+psql "$DATABASE_URL" -Xq -v ON_ERROR_STOP=1 <<'SQL'
+BEGIN;
+ALTER TABLE accounts ADD COLUMN nickname text;
+UPDATE accounts SET nickname = name WHERE id <= 5;
+INSERT INTO schema_migrations VALUES ($$42$$);
+COMMIT;
+CREATE INDEX CONCURRENTLY accounts_nickname ON accounts (nickname);
+SQL
+"#;
+
+#[tokio::test]
+async fn a_migration_tool_runs_on_a_copy_and_what_it_did_is_rehearsed() {
+    let (database, _) = owned(harness::database().await).await;
+    let admin = database.connect().await;
+    let owner = format!("{}_owner", database.name);
+    admin
+        .batch_execute(&format!(
+            "CREATE TABLE schema_migrations (version text PRIMARY KEY);
+            ALTER TABLE schema_migrations OWNER TO {owner};
+            INSERT INTO schema_migrations VALUES ('41');
+            GRANT SELECT ON ALL TABLES IN SCHEMA public TO {owner}"
+        ))
+        .await
+        .unwrap();
+    let before = harness::dump(&database).await;
+    let run = |tool: &str| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_devinprod"))
+            .args(["rehearse", "--format", "json", "--", "sh", "-c", tool])
+            .env("DEVINPROD_OWNER_URL", database.url_as(&owner, "secret"))
+            .env_remove("DATABASE_URL")
+            .output()
+            .unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (
+            output.status.code(),
+            text(&output.stdout),
+            text(&output.stderr),
+        )
+    };
+    let (code, out, error) = run(TOOL);
+    assert_eq!(code, Some(0), "{out}{error}");
+    let report: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let texts: Vec<(&str, u64)> = report["statements"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| {
+            (
+                one["text"].as_str().unwrap(),
+                one["rows_changed"].as_u64().unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        texts,
+        [
+            ("BEGIN", 0),
+            ("ALTER TABLE accounts ADD COLUMN nickname text", 0),
+            // On the real rows.
+            ("UPDATE accounts SET nickname = name WHERE id <= ?", 5),
+            ("INSERT INTO schema_migrations VALUES (?)", 1),
+            ("COMMIT", 0),
+            (
+                "CREATE INDEX CONCURRENTLY accounts_nickname ON accounts (nickname)",
+                0
+            ),
+        ]
+    );
+    assert_eq!(before, harness::dump(&database).await);
+    // Where the tool fails, nothing is rehearsed.
+    let (code, _, error) = run("exit 3");
+    assert_eq!(code, Some(2), "{error}");
+    assert!(
+        error.contains("failed with 3") && !error.contains("secret"),
+        "{error}"
+    );
+}

@@ -1,6 +1,6 @@
 //! A Postgres of our own with a dump in it, sealed with a policy, gone when it is dropped.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 
 use anyhow::Context;
@@ -8,7 +8,7 @@ use rand::distr::{Alphanumeric, SampleString};
 
 use super::super::connect;
 use super::given;
-use crate::cli::Failure;
+use crate::cli::{Failure, client_program};
 use crate::cluster::{self, Cluster, Options};
 use crate::policy::Policy;
 use crate::seal::{self, Names, SealOptions};
@@ -49,7 +49,7 @@ impl Place {
 
     /// By psql, which understands all that pg_dump writes.
     async fn load(&self, dump: &Path, text: &str) -> anyhow::Result<()> {
-        let psql = self.psql()?;
+        let psql = client_program(self.cluster.binaries(), "psql")?;
         let admin = connect(&self.cluster.url("postgres")).await?;
         for role in roles(text) {
             let create = format!("CREATE ROLE {role} NOLOGIN");
@@ -92,24 +92,6 @@ impl Place {
             "psql -f says more; extensions must be installed where this runs",
         )
         .into())
-    }
-
-    fn psql(&self) -> anyhow::Result<PathBuf> {
-        let beside = self.cluster.binaries().program("psql");
-        if beside.exists() {
-            return Ok(beside);
-        }
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        std::env::split_paths(&path)
-            .map(|folder| folder.join("psql"))
-            .find(|program| program.exists())
-            .ok_or_else(|| {
-                Failure::new(
-                    "there is no psql to load the dump with",
-                    "it comes with Postgres' client programs",
-                )
-                .into()
-            })
     }
 
     async fn seal(&self, policy: &Policy, names: &Names) -> anyhow::Result<()> {
