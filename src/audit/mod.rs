@@ -184,10 +184,18 @@ impl Events {
     /// # Errors
     /// 58030, fatal: the audit has failed.
     pub async fn settled(&self) -> Result<(), Refusal> {
-        let shared = &self.shared;
-        if !shared.durable {
-            return self.health();
+        match self.shared.durable {
+            true => self.written().await,
+            false => self.health(),
         }
+    }
+
+    /// Waits until everything that this process has recorded up to now is on disk, whatever `durable` says.
+    ///
+    /// # Errors
+    /// 58030, fatal: the audit has failed.
+    pub async fn written(&self) -> Result<(), Refusal> {
+        let shared = &self.shared;
         let target = shared.queued.load(Ordering::SeqCst);
         let mut progress = shared.progress.subscribe();
         let reached = progress

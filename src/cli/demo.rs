@@ -1,5 +1,6 @@
 //! `devinprod demo`: a shop on a Postgres of its own, sealed, behind a proxy; nothing to install but Postgres.
 
+mod change;
 mod proxy;
 mod record;
 mod secrets;

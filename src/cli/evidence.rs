@@ -80,7 +80,7 @@ impl Trust {
         let mut keys: Vec<PublicKey> = named.collect::<Result<_, _>>()?;
         let path = &self.config.path;
         if path.exists() {
-            keys.extend(Config::gate(path)?.keys);
+            keys.extend(Config::gate(path)?.all_keys());
             // Who reads a copy elsewhere has no business with the private key.
             if let Ok(own) = SigningKey::load(&Config::audit_key_file(path)?) {
                 keys.push(own.public());

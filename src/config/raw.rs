@@ -191,22 +191,48 @@ pub(super) enum RawWay {
 #[serde(deny_unknown_fields)]
 pub(super) struct RawGate {
     pub stages: Option<Spanned<Vec<Spanned<Stage>>>>,
-    pub needs: Option<RawNeeds>,
+    #[serde(default)]
+    pub needs: ByStage<Spanned<BTreeSet<Kind>>>,
     pub valid_for: Option<Spanned<Span>>,
     pub from: Option<Vec<Spanned<String>>>,
     #[serde(default)]
     pub keys: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub stage_keys: ByStage<Vec<Spanned<String>>>,
     pub trees: Option<BTreeSet<Tree>>,
 }
 
-/// `[gate.needs]`
-#[derive(Debug, Default, Deserialize)]
+/// `[gate.needs]` and `[gate.stage_keys]`
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct RawNeeds {
-    pub local: Option<Spanned<BTreeSet<Kind>>>,
-    pub test: Option<Spanned<BTreeSet<Kind>>>,
-    pub preprod: Option<Spanned<BTreeSet<Kind>>>,
-    pub prod: Option<Spanned<BTreeSet<Kind>>>,
+pub(super) struct ByStage<T> {
+    pub local: Option<T>,
+    pub test: Option<T>,
+    pub preprod: Option<T>,
+    pub prod: Option<T>,
+}
+
+impl<T> Default for ByStage<T> {
+    fn default() -> Self {
+        Self {
+            local: None,
+            test: None,
+            preprod: None,
+            prod: None,
+        }
+    }
+}
+
+impl<T> ByStage<T> {
+    /// What is written for a stage.
+    pub fn of(&self, stage: Stage) -> Option<&T> {
+        match stage {
+            Stage::Local => self.local.as_ref(),
+            Stage::Test => self.test.as_ref(),
+            Stage::Preprod => self.preprod.as_ref(),
+            Stage::Prod => self.prod.as_ref(),
+        }
+    }
 }
 
 /// `[limits]`

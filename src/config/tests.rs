@@ -7,8 +7,7 @@ use std::path::Path;
 use serde::de::DeserializeOwned;
 
 use super::raw::{
-    RawAudit, RawBudgets, RawConfig, RawDeveloper, RawGate, RawLimits, RawListen, RawNeeds,
-    RawNotify, RawPage, RawSandbox, RawTls, RawUpstream,
+    ByStage, RawAudit, RawBudgets, RawConfig, RawDeveloper, RawGate, RawLimits, RawListen, RawNotify, RawPage, RawSandbox, RawTls, RawUpstream,
 };
 use super::*;
 use crate::audit::AuditSettings;
@@ -533,7 +532,7 @@ fn every_setting_is_documented() {
         ("[audit]", fields::<RawAudit>()),
         ("[[notify]]", fields::<RawNotify>()),
         ("[gate]", fields::<RawGate>()),
-        ("[gate]", fields::<RawNeeds>()),
+        ("[gate]", fields::<ByStage<String>>()),
         ("[limits]", fields::<RawLimits>()),
         ("[budgets]", fields::<RawBudgets>()),
     ];

@@ -203,12 +203,7 @@ impl Claim {
     }
 
     /// What is too much in it.
-    fn excess(&self) -> Option<&'static str> {
-        let is_name = |text: &String| {
-            !text.is_empty()
-                && text.chars().count() <= LONGEST
-                && !text.chars().any(char::is_control)
-        };
+    pub(super) fn excess(&self) -> Option<&'static str> {
         let is_digest = |text: &String| {
             text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
         };
@@ -218,7 +213,7 @@ impl Claim {
         if !is_name(&self.upstream) || !is_name(&self.command) {
             return Some("The upstream and the command are lines of at most 200 characters.");
         }
-        if !self.ignored.iter().all(is_name) {
+        if !self.ignored.iter().all(|text| is_name(text)) {
             return Some("What is ignored are words.");
         }
         let is_input = |input: &Input| is_name(&input.name) && is_digest(&input.sha256);
@@ -227,6 +222,11 @@ impl Claim {
         }
         None
     }
+}
+
+/// Is it one line, not empty and not long? Evidence is printed on terminals.
+pub(super) fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.chars().count() <= LONGEST && !text.chars().any(char::is_control)
 }
 
 /// A command as evidence names it: the program without its folder, and a `?` for each argument, since arguments may hold

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::statement::{PAYLOAD_TYPE, Statement};
 use crate::audit::Envelope;
@@ -138,7 +138,7 @@ impl<'a> Collector<'a> {
     }
 }
 
-fn holds_evidence(path: &PathBuf) -> bool {
+fn holds_evidence(path: &Path) -> bool {
     let extension = path.extension().and_then(|extension| extension.to_str());
     matches!(extension, Some("json" | "jsonl"))
 }

@@ -10,7 +10,6 @@ use super::collect::{Found, Piece};
 use super::statement::Statement;
 use crate::audit::key::PublicKey;
 use crate::policy::Stage;
-use crate::report::units::Span;
 
 /// So far may clocks be apart: evidence that is younger than this is not yet from the future.
 const CLOCKS: u64 = 5 * 60_000;
@@ -26,6 +25,9 @@ pub struct GateSettings {
     pub from: Option<BTreeSet<String>>,
     /// Which proxies' signatures count, beside those of the configuration's own audit.
     pub keys: Vec<PublicKey>,
+    /// Proxies whose signatures count for one stage alone: whoever holds such a key can sign whatever they like, and should
+    /// not be able to for another stage.
+    pub stage_keys: Vec<(Stage, PublicKey)>,
     /// From which work trees evidence counts.
     pub trees: BTreeSet<Tree>,
 }
@@ -37,6 +39,7 @@ impl Default for GateSettings {
             valid_for: Duration::from_secs(7 * 86_400),
             from: None,
             keys: Vec::new(),
+            stage_keys: Vec::new(),
             trees: BTreeSet::from([Tree::Clean]),
         }
     }
@@ -171,7 +174,7 @@ pub fn judge(
     let mut passed_over = Vec::new();
     for piece in pieces {
         let (statement, why) = match &piece.found {
-            Found::Signed(statement, _) => (statement, settings.against(statement, now)),
+            Found::Signed(statement, key) => (statement, settings.against(statement, key, now)),
             Found::NotSigned(Some(statement)) => {
                 let why = "no key that is trusted signed it as it is".to_owned();
                 (statement, Some(why))
@@ -231,12 +234,19 @@ pub fn judge(
 
 impl GateSettings {
     /// Why evidence does not count, whatever it shows. That it is too old is another matter.
-    fn against(&self, statement: &Statement, now: u64) -> Option<String> {
+    fn against(&self, statement: &Statement, key: &PublicKey, now: u64) -> Option<String> {
         let Statement {
             witness,
             claim,
             time,
         } = statement;
+        let of_stages = self.stage_keys.iter().filter(|(_, of)| of == key);
+        let of_stages: Vec<&str> = of_stages.map(|(stage, _)| stage.as_str()).collect();
+        let is_limited = !of_stages.is_empty() && !self.keys.contains(key);
+        if is_limited && !of_stages.contains(&witness.stage.as_str()) {
+            let of = of_stages.join(" and ");
+            return Some(format!("the key that signed it counts for {of} alone"));
+        }
         if *time > now.saturating_add(CLOCKS) {
             return Some(format!("it is from the future: {}", witness.time));
         }
@@ -336,9 +346,10 @@ impl Answer {
 }
 
 impl GateSettings {
-    /// How long evidence counts, for people.
-    pub fn lasts(&self) -> Span {
-        Span(self.valid_for)
+    /// All keys that count for anything.
+    pub fn all_keys(&self) -> impl Iterator<Item = PublicKey> {
+        let of_stages = self.stage_keys.iter().map(|(_, key)| *key);
+        self.keys.iter().copied().chain(of_stages)
     }
 }
 

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::claim::{Claim, Commit};
+use super::claim::{Claim, Commit, is_name};
 use crate::audit::time::parse;
 use crate::audit::{Envelope, Signer};
 
@@ -141,6 +141,21 @@ impl Statement {
         let [subject] = written.subject.as_slice() else {
             return None;
         };
+        let Witness {
+            developer,
+            upstream,
+            stage,
+            isolation,
+            policy,
+            time: _,
+            log,
+            devinprod,
+        } = &proxy;
+        let names = [developer, upstream, stage, isolation, log, devinprod];
+        let is_bounded = names.into_iter().chain(policy).all(|text| is_name(text));
+        if !is_bounded || command.excess().is_some() {
+            return None;
+        }
         let result = if command.passed { PASSED } else { FAILED };
         let is_ours = payload_type == PAYLOAD_TYPE
             && written.kind == TYPE

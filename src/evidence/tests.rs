@@ -8,7 +8,7 @@ use super::claim::without_arguments;
 use super::collect::{Collector, Found, Piece};
 use super::gate::{Answer, GateSettings, NoGate, State, Step, judge};
 use super::*;
-use crate::audit::key::SigningKey;
+use crate::audit::key::{PublicKey, SigningKey};
 use crate::audit::time::Utc;
 use crate::audit::{Envelope, Signer};
 use crate::policy::Stage;
@@ -64,7 +64,7 @@ fn with(change: impl FnOnce(&mut Statement)) -> Statement {
 
 fn signed(statement: Statement) -> Piece {
     let key = signer().sign("", b"").signatures;
-    let key = crate::audit::key::PublicKey::parse(&key[0].keyid).unwrap();
+    let key = PublicKey::parse(&key[0].keyid).unwrap();
     Piece {
         place: "here".to_owned(),
         found: Found::Signed(Box::new(statement), key),
@@ -261,12 +261,39 @@ fn every_stage_before_is_asked_and_none_behind() {
 }
 
 #[test]
+fn a_key_of_one_stage_counts_for_no_other() {
+    let piece = signed(good());
+    let Found::Signed(_, key) = piece.found.clone() else {
+        unreachable!("it is signed")
+    };
+    let asks = |keys: &[PublicKey], of: &[Stage]| {
+        let settings = GateSettings {
+            keys: keys.to_vec(),
+            stage_keys: of.iter().map(|stage| (*stage, key)).collect(),
+            ..settings(&[Kind::Assert])
+        };
+        let pieces = std::slice::from_ref(&piece);
+        judge(&settings, &commit('a'), Stage::Preprod, NOW, pieces).unwrap()
+    };
+    assert!(asks(&[], &[]).open);
+    assert!(asks(&[], &[Stage::Test]).open);
+    assert!(asks(&[], &[Stage::Local, Stage::Test]).open);
+    assert!(asks(&[key], &[Stage::Local]).open);
+    let closed = asks(&[], &[Stage::Local]);
+    assert!(!closed.open);
+    assert_eq!(
+        closed.passed_over[0].why,
+        "the key that signed it counts for local alone"
+    );
+}
+
+#[test]
 fn only_what_is_signed_as_it_is_counts() {
     let (ours, theirs) = (signer(), signer());
     let Statement { witness, claim, .. } = good();
     let sign = |signer: &Signer| Statement::sign(claim.clone(), witness.clone(), signer).unwrap();
     let envelope = sign(&ours);
-    let key = crate::audit::key::PublicKey::parse(&envelope.signatures[0].keyid).unwrap();
+    let key = PublicKey::parse(&envelope.signatures[0].keyid).unwrap();
     let reads = |envelope: &Envelope| {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("evidence.jsonl");
@@ -307,6 +334,12 @@ fn only_what_is_signed_as_it_is_counts() {
         signed.signatures[0].keyid = key.to_string();
         assert!(!opens(&signed).open, "{to}, signed anew");
     }
+    // What would steer a terminal is not even shown.
+    let steers = theirs.sign(
+        PAYLOAD_TYPE,
+        payload.replace("\"ci\"", "\"\\u001b[2J\"").as_bytes(),
+    );
+    assert_eq!(reads(&steers).found, Found::NotSigned(None));
     // Signed by the proxy, and no evidence: it contradicts itself, or is of another type.
     for (from, to) in [
         ("PASSED", "FAILED"),

@@ -285,8 +285,8 @@ impl Directory for ProxyDirectory {
             .stage(stage)
             .client(visitor.address);
         events.record(event).await?;
-        // What is handed out is on record, and on disk where `durable` asks for it.
-        events.settled().await?;
+        // What is handed out is on record: a gate may be asked the next moment.
+        events.written().await?;
         Ok(text)
     }
 }

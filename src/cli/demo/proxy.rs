@@ -169,6 +169,15 @@ comparisons = "comparisons"
 [audit]
 sql_url = "{sql}"
 
+# The tour's commits are made up, so there is no work tree of them.
+[gate]
+stages = ["preprod", "prod"]
+from = ["{DEVELOPER}"]
+trees = ["clean", "changed", "other", "none"]
+
+[gate.needs]
+preprod = ["assert", "rehearse"]
+
 [[upstream]]
 name = "{database}"
 url = "{url}"

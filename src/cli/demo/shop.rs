@@ -11,7 +11,7 @@ pub(super) const DATABASE: &str = "shop";
 /// The shop while it is being made.
 const LOADING: &str = "shop_loading";
 /// The database's comment says which shop it is; another one is not used.
-const EDITION: &str = "devinprod demo shop 1";
+const EDITION: &str = "devinprod demo shop 2";
 
 /// Which of its columns are sensitive, and the file's name.
 pub(super) const POLICY: &str = include_str!("../../../policies/shop.toml");
@@ -19,6 +19,9 @@ pub(super) const POLICY_FILE: &str = "policies/shop.toml";
 
 const SCHEMA: &str = include_str!("schema.sql");
 const DATA: &str = include_str!("data.sql");
+const OWNED: &str = include_str!("owner.sql");
+/// The role that everything in the shop belongs to.
+pub(super) const OWNER: &str = "shop_owner";
 
 /// Makes the shop if the cluster has none; says whether it did.
 pub(super) async fn open(cluster: &Cluster) -> anyhow::Result<bool> {
@@ -59,7 +62,7 @@ pub(super) async fn open(cluster: &Cluster) -> anyhow::Result<bool> {
 async fn load(cluster: &Cluster) -> anyhow::Result<()> {
     let client = admin(&cluster.url(LOADING).parse()?).await?;
     client
-        .batch_execute(&format!("BEGIN;\n{SCHEMA}\n{DATA}\nCOMMIT;"))
+        .batch_execute(&format!("BEGIN;\n{SCHEMA}\n{DATA}\n{OWNED}\nCOMMIT;"))
         .await?;
     client.batch_execute("ANALYZE").await?;
     // Renaming needs a database without connections, and dropping the client ends this one only soon.

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context, ensure};
 use tokio_postgres::{Client, SimpleQueryMessage};
 
+use super::change::Change;
 use super::{DEVELOPER, Secrets, Urls, console_url, record};
 use crate::cli::print;
 use crate::seal::doctor::Verdict;
@@ -52,6 +53,23 @@ pub(super) async fn take(urls: &Urls, secrets: &Secrets) -> anyhow::Result<ExitC
     report.stop(
         "who did what is on record, and a change of the record shows",
         records(urls).await,
+    );
+    let change = Change::new(urls)?;
+    report.stop(
+        "what would have been written is shown, cell by cell",
+        change.is_shown().await,
+    );
+    report.stop(
+        "what a change does differently is found",
+        change.is_compared().await,
+    );
+    report.stop(
+        "a migration is rehearsed on the real data",
+        change.is_rehearsed(&outside).await,
+    );
+    report.stop(
+        "a commit goes on with evidence alone",
+        change.is_let_through().await,
     );
     report.stop(
         "a wrong password opens nothing",
@@ -413,7 +431,7 @@ async fn contents(client: &Client) -> anyhow::Result<String> {
     one(client, &sql).await
 }
 
-async fn connect(url: &str) -> anyhow::Result<Client> {
+pub(super) async fn connect(url: &str) -> anyhow::Result<Client> {
     let address: Address = url.parse()?;
     Ok(admin(&address).await?)
 }
@@ -430,7 +448,7 @@ async fn all(client: &Client, sql: &str) -> anyhow::Result<Vec<String>> {
 }
 
 /// The first column of the first row, as text.
-async fn one(client: &Client, sql: &str) -> anyhow::Result<String> {
+pub(super) async fn one(client: &Client, sql: &str) -> anyhow::Result<String> {
     for message in client.simple_query(sql).await? {
         if let SimpleQueryMessage::Row(row) = message {
             return Ok(row.try_get(0)?.unwrap_or("NULL").to_owned());
@@ -447,7 +465,7 @@ async fn refused(client: &Client, sql: &str, sqlstate: &str) -> anyhow::Result<(
     same(code, sqlstate).with_context(|| format!("after {sql}"))
 }
 
-fn same(seen: &str, expected: &str) -> anyhow::Result<()> {
+pub(super) fn same(seen: &str, expected: &str) -> anyhow::Result<()> {
     ensure!(
         seen == expected,
         "saw {seen:?} where {expected:?} should be"

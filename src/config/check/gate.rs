@@ -1,14 +1,11 @@
 //! `[gate]`: what a change must show before it goes on to a stage.
 
-use std::collections::BTreeSet;
-
 use toml::Spanned;
 
 use super::Check;
 use crate::audit::key::PublicKey;
 use crate::config::developers::check_name;
-use crate::config::raw::{RawConfig, RawGate, RawNeeds};
-use crate::evidence::Kind;
+use crate::config::raw::{RawConfig, RawGate};
 use crate::evidence::gate::{GateSettings, Step};
 use crate::policy::Stage;
 use crate::report::Problem;
@@ -21,15 +18,9 @@ impl Check<'_> {
         let base = GateSettings::default();
         let written = &raw.gate;
         let stages = self.stages(raw);
-        let needs = |stage| {
-            written
-                .needs
-                .as_ref()
-                .and_then(|needs| needs.written(stage))
-        };
         let steps = stages.into_iter().map(|stage| Step {
             stage,
-            needs: needs(stage).map(|kinds| kinds.get_ref().clone()),
+            needs: written.needs.of(stage).map(|kinds| kinds.get_ref().clone()),
         });
         let steps: Vec<Step> = steps.collect();
         self.needs_of_no_step(written, &steps);
@@ -49,18 +40,28 @@ impl Check<'_> {
             keys: written
                 .keys
                 .iter()
-                .filter_map(|key| {
-                    let parsed = PublicKey::parse(key.get_ref());
-                    if parsed.is_none() {
-                        let problem = Problem::at(key.span(), "this is no public key");
-                        let hint = "`devinprod audit key` prints the proxy's";
-                        self.problems.push(problem.hint(hint));
-                    }
-                    parsed
+                .filter_map(|key| self.key(key))
+                .collect(),
+            stage_keys: ORDER
+                .into_iter()
+                .flat_map(|stage| {
+                    let keys = written.stage_keys.of(stage);
+                    keys.into_iter().flatten().map(move |key| (stage, key))
                 })
+                .filter_map(|(stage, key)| Some((stage, self.key(key)?)))
                 .collect(),
             trees: written.trees.clone().unwrap_or(base.trees),
         }
+    }
+
+    fn key(&mut self, key: &Spanned<String>) -> Option<PublicKey> {
+        let parsed = PublicKey::parse(key.get_ref());
+        if parsed.is_none() {
+            let problem = Problem::at(key.span(), "this is no public key");
+            let hint = "`devinprod audit key` prints the proxy's";
+            self.problems.push(problem.hint(hint));
+        }
+        parsed
     }
 
     /// The order that is written, or else that of the upstreams, with production at its end.
@@ -90,10 +91,9 @@ impl Check<'_> {
 
     /// What is asked of a stage that is in no order, or of the last one, would never be asked.
     fn needs_of_no_step(&mut self, raw: &RawGate, steps: &[Step]) {
-        let Some(needs) = &raw.needs else { return };
         let before = steps.split_last().map_or(&[][..], |(_, before)| before);
         for stage in ORDER {
-            let Some(kinds) = needs.written(stage) else {
+            let Some(kinds) = raw.needs.of(stage) else {
                 continue;
             };
             let name = stage.as_str();
@@ -109,17 +109,6 @@ impl Check<'_> {
                 self.problems
                     .push(Problem::at(kinds.span(), what).hint(hint));
             }
-        }
-    }
-}
-
-impl RawNeeds {
-    fn written(&self, stage: Stage) -> Option<&Spanned<BTreeSet<Kind>>> {
-        match stage {
-            Stage::Local => self.local.as_ref(),
-            Stage::Test => self.test.as_ref(),
-            Stage::Preprod => self.preprod.as_ref(),
-            Stage::Prod => self.prod.as_ref(),
         }
     }
 }
