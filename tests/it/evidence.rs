@@ -70,6 +70,21 @@ async fn a_comparison_and_its_assertions_leave_evidence() {
     assert_eq!(asserted["figures"]["assertions"], 2, "after each command");
     assert_eq!(asserted["inputs"][0]["name"], "checks.sql");
 
+    // The policy is the one that the statements were under.
+    let search = [
+        "audit",
+        "search",
+        "--dir",
+        "audit",
+        "--event",
+        "statement",
+        "--json",
+    ];
+    let lines = tree.run(&search, 0).await.out;
+    let first: Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
+    let policy = &first["unmapped"]["policy"];
+    assert!(policy.is_string() && proxy(&statements[0])["policy"] == *policy);
+
     // The same is on record, in a log that is whole, and signed by the key that the log is signed with.
     let key = tree.key();
     tree.run(&["audit", "verify", "audit", "--key", &key], 0)

@@ -33,8 +33,11 @@ impl Tree {
     /// The same in front of this database.
     pub async fn on(database: TestDatabase) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let policy = "default = { as = \"clear\", opens_unclassified = true, because = \"a test\" }\n\
+            [table.public.accounts]\nemail = \"email\"\n";
         let setup = Setup {
             log: Some(folder.path().join("audit")),
+            policy: Some(policy.to_owned()),
             ..Setup::default()
         };
         let proxy = harness::proxy_with(database, setup).await;
