@@ -17,7 +17,7 @@ use super::connect::ProxyUrl;
 use super::table::Rows;
 use super::target::Target;
 use super::{Failure, print};
-use crate::compare::hide_passwords;
+use crate::evidence::claim::without_arguments;
 use crate::evidence::{Claim, Figure, Kind};
 use crate::rehearse::{self, Options, Outcome, Report, Sized};
 use crate::report::units::Span;
@@ -97,7 +97,7 @@ pub(super) async fn run(args: RehearseArgs) -> anyhow::Result<ExitCode> {
 
 /// Rehearses it, says what was seen, and leaves evidence of that.
 async fn in_evidence(args: &RehearseArgs) -> anyhow::Result<Report> {
-    let (name, script) = migration(args).await?;
+    // Before a tool runs, which may write files.
     let change = match &args.proxy {
         Some(_) => args.evidence.change()?,
         None if args.evidence.is_asked_for() => {
@@ -106,6 +106,7 @@ async fn in_evidence(args: &RehearseArgs) -> anyhow::Result<Report> {
         }
         None => None,
     };
+    let (name, script) = migration(args).await?;
     let report = rehearsed(args, &script).await?;
     match args.format {
         Format::Json => print::line(serde_json::to_string_pretty(&report)?),
@@ -139,7 +140,8 @@ fn claim(
         kind: Kind::Rehearse,
         commit: change.commit,
         tree: change.tree,
-        passed: report.worked,
+        // That nothing worked says nothing.
+        passed: report.worked && !statements.is_empty(),
         upstream: Target::of(proxy)?.upstream,
         command: "devinprod rehearse".to_owned(),
         ignored: Vec::new(),
@@ -185,7 +187,7 @@ async fn migration(args: &RehearseArgs) -> anyhow::Result<(String, String)> {
         role: args.role.as_deref(),
     };
     let script = tool::script(&owner(args)?, &tool).await?;
-    Ok((hide_passwords(&args.command), script))
+    Ok((without_arguments(&args.command), script))
 }
 
 fn owner(args: &RehearseArgs) -> anyhow::Result<Address> {

@@ -7,7 +7,8 @@ use std::path::Path;
 use serde::de::DeserializeOwned;
 
 use super::raw::{
-    ByStage, RawAudit, RawBudgets, RawConfig, RawDeveloper, RawGate, RawLimits, RawListen, RawNotify, RawPage, RawSandbox, RawTls, RawUpstream,
+    ByStage, RawAudit, RawBudgets, RawConfig, RawDeveloper, RawGate, RawLimits, RawListen,
+    RawNotify, RawPage, RawSandbox, RawTls, RawUpstream,
 };
 use super::*;
 use crate::audit::AuditSettings;

@@ -99,7 +99,7 @@ pub(super) async fn script(owner: &Address, tool: &Tool<'_>) -> anyhow::Result<S
     let all = std::mem::take(&mut *taken.0.lock().unwrap_or_else(PoisonError::into_inner));
     let script = taken::script(&all)?;
     if script.is_empty() {
-        print::note("the tool changed nothing: there is nothing to rehearse".to_owned());
+        print::note("the tool changed nothing: there is nothing to rehearse");
     }
     Ok(script)
 }
