@@ -24,10 +24,13 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::codec::Framed;
 
 use super::answer::{Answer, Cell, Columns, Kind, answer, columns};
-use super::bounded::Bounded;
 use super::command::{Command, parse};
 use super::{Directory, Visitor};
 use crate::error::{Refusal, SqlState};
+use crate::wire::bounded::Bounded;
+
+/// The largest message body that the console reads, in bytes: its commands are short.
+const MAX_BODY: u32 = 64 << 10;
 
 /// What a client is told right after it logged in. Drivers look at some of these to learn how to speak.
 const PARAMETERS: &[(&str, &str)] = &[
@@ -58,7 +61,10 @@ where
 {
     // pgwire's "secure" flag is about TLS that pgwire itself does; here it is done before.
     let client = DefaultClient::new(visitor.address, false);
-    let mut socket = Framed::new(Bounded::new(stream), PgWireMessageServerCodec::new(client));
+    let mut socket = Framed::new(
+        Bounded::new(stream, MAX_BODY),
+        PgWireMessageServerCodec::new(client),
+    );
     greet(&mut socket).await?;
     socket.set_state(PgWireConnectionState::ReadyForQuery);
 

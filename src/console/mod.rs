@@ -7,7 +7,6 @@
 //! The console knows nothing of how sandboxes work: it asks a [`Directory`].
 
 mod answer;
-mod bounded;
 mod command;
 mod diff;
 mod handler;

@@ -3,12 +3,15 @@
 
 use super::client::{login, process_of, too_many};
 use super::{ProxyDirectory, Shared};
-use crate::changeset::{self, Options, Summary};
+use crate::changeset::{self, Event, Options, Summary};
 use crate::console::{Listener, Visitor};
 use crate::error::{Refusal, SqlState};
 use crate::session::{self, Client};
+use crate::wire::bounded::Bounded;
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
+use std::io;
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
@@ -17,6 +20,12 @@ use tokio_postgres::NoTls;
 
 /// How long a changeset may take to be read, since somebody waits for it.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The most steps of a changeset, pages to look at and rows to read: what is kept in memory of each is at most a few hundred bytes.
+const STEPS: u64 = 1_000_000;
+
+/// The largest row, in bytes: the driver reads them whole.
+const LARGEST: u32 = 8 << 20;
 
 /// What lies in the pipe of a connection, in bytes.
 const PIPE: usize = 64 << 10;
@@ -37,24 +46,44 @@ impl ProxyDirectory {
         let _turn = Turn::take(shared, &visitor.developer)?;
         let places = shared.clients.clone().try_acquire_many_owned(2);
         let _places: OwnedSemaphorePermit = places.map_err(|_| too_many())?;
+        let oversized = Arc::new(AtomicBool::new(false));
+        let mut too_many = false;
+        let mut tell = |event: Event<'_>| match event {
+            Event::Progress { total, .. } if total > STEPS => {
+                too_many = true;
+                ControlFlow::Break(())
+            }
+            event => tell(event),
+        };
         let reading = async {
-            let inside = shared.connect_as(visitor, upstream, Some(name)).await?;
-            let outside = shared.connect_as(visitor, upstream, None).await?;
+            let connect = |sandbox| shared.connect_as(visitor, upstream, sandbox, &oversized);
+            let (inside, outside) = (connect(Some(name)).await?, connect(None).await?);
             let options = Options::default();
-            changeset::read(&inside, &outside, &options, tell)
+            changeset::read(&inside, &outside, &options, &mut tell)
                 .await
                 .map_err(|error| refusal(&error))
         };
-        tokio::time::timeout(PATIENCE, reading).await.map_err(|_| {
-            Refusal::error(
-                SqlState::QUERY_CANCELED,
-                format!("the changeset was not read within {} s", PATIENCE.as_secs()),
-            )
-            .hint(format!(
-                "`devinprod sandbox diff {name}` has a --timeout, and --table for a part of it"
-            ))
-        })?
+        let read = tokio::time::timeout(PATIENCE, reading).await;
+        let large = if oversized.load(Ordering::Relaxed) {
+            format!("a row that was changed has more than {} MB", LARGEST >> 20)
+        } else if too_many {
+            "the tables that were written to are too large to be looked through here".to_owned()
+        } else {
+            return read.map_err(|_| too_slow(name))?;
+        };
+        Err(Refusal::error(SqlState::PROGRAM_LIMIT_EXCEEDED, large)
+            .hint(format!("`devinprod sandbox diff {name}` has no such limit")))
     }
+}
+
+fn too_slow(name: &str) -> Refusal {
+    Refusal::error(
+        SqlState::QUERY_CANCELED,
+        format!("the changeset was not read within {} s", PATIENCE.as_secs()),
+    )
+    .hint(format!(
+        "`devinprod sandbox diff {name}` has a --timeout, and --table for a part of it"
+    ))
 }
 
 impl Shared {
@@ -64,6 +93,7 @@ impl Shared {
         visitor: &Visitor,
         upstream: &str,
         sandbox: Option<&str>,
+        oversized: &Arc<AtomicBool>,
     ) -> Result<tokio_postgres::Client, Refusal> {
         self.context.events.health()?;
         let config = self.config();
@@ -91,17 +121,32 @@ impl Shared {
         });
         let mut settings = tokio_postgres::Config::new();
         settings.user(developer).dbname(&upstream.name);
-        let (client, connection) = settings
-            .connect_raw(near, NoTls)
+        let (client, mut connection) = settings
+            .connect_raw(Bounded::new(near, LARGEST), NoTls)
             .await
             .map_err(|error| told(&error, format!("cannot connect to {}", upstream.name)))?;
-        tokio::spawn(connection);
+        let oversized = oversized.clone();
+        tokio::spawn(async move {
+            // By reference: who waits for an answer learns that there is none when it is dropped, and then looks here.
+            if let Err(error) = (&mut connection).await
+                && is_oversized(&error)
+            {
+                oversized.store(true, Ordering::Relaxed);
+            }
+        });
         Ok(client)
     }
 }
 
+/// Is it what [`Bounded`] says?
+fn is_oversized(error: &tokio_postgres::Error) -> bool {
+    std::error::Error::source(error)
+        .and_then(|source| source.downcast_ref::<io::Error>())
+        .is_some_and(|error| error.kind() == io::ErrorKind::InvalidData)
+}
+
 /// Reads the startup message, of which all is known, and tells the driver that it is logged in.
-async fn let_in(mut far: DuplexStream) -> std::io::Result<DuplexStream> {
+async fn let_in(mut far: DuplexStream) -> io::Result<DuplexStream> {
     let length = far.read_u32().await?.saturating_sub(4);
     let mut rest = (&mut far).take(u64::from(length));
     tokio::io::copy(&mut rest, &mut tokio::io::sink()).await?;

@@ -5,6 +5,7 @@ pub mod frame;
 pub mod frontend;
 
 pub mod authenticate;
+pub mod bounded;
 pub mod listen;
 pub mod options;
 pub mod packet;

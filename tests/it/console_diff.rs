@@ -165,4 +165,20 @@ async fn what_is_too_large_is_for_the_command_line() {
         .await
         .unwrap();
     assert_eq!(diff(&console, "default").await.len(), 2 + 18);
+    // The proxy takes no row into its memory that is as large as a developer likes.
+    developer
+        .batch_execute("UPDATE many SET v = repeat('z', 20000000) WHERE id = 1")
+        .await
+        .unwrap();
+    let (code, said) = refused(&console, "default").await;
+    assert_eq!(code, "54000", "{said}");
+    assert!(
+        said.contains("a row that was changed has more than 8 MB"),
+        "{said}"
+    );
+    developer
+        .batch_execute("DELETE FROM many WHERE id = 1")
+        .await
+        .unwrap();
+    assert_eq!(diff(&console, "default").await.len(), 2 + 16);
 }

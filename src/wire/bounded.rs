@@ -1,5 +1,5 @@
-//! A stream that ends where a client announces a message too large for the console, so that nobody can make
-//! the proxy buffer one.
+//! A stream that ends where the other side announces a message that is too large, so that nobody can make the proxy buffer one: for
+//! the libraries that read messages whole.
 
 use std::io;
 use std::pin::Pin;
@@ -7,17 +7,16 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// The largest message body that the console reads, in bytes: its commands are short.
-const MAX_BODY: u32 = 64 << 10;
-
 /// Counts along with the messages that are read.
-pub(super) struct Bounded<S> {
+#[derive(Debug)]
+pub struct Bounded<S> {
     stream: S,
     at: At,
+    most: u32,
 }
 
 /// Where in the client's messages the next byte stands.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 enum At {
     /// In a message's type and length: so many of its 5 bytes are read, the length so far.
     Header { read: u8, length: u32 },
@@ -28,15 +27,19 @@ enum At {
 const START: At = At::Header { read: 0, length: 0 };
 
 impl<S> Bounded<S> {
-    /// `stream` must stand at the start of a message.
-    pub(super) fn new(stream: S) -> Self {
-        Self { stream, at: START }
+    /// `stream` must stand at the start of a message that has a type (none of a startup); `most` is the largest body, in bytes.
+    pub fn new(stream: S, most: u32) -> Self {
+        Self {
+            stream,
+            at: START,
+            most,
+        }
     }
 }
 
 impl At {
     /// Goes on by `bytes`; an error where a message's length is out of bounds.
-    fn advance(mut self, mut bytes: &[u8]) -> io::Result<Self> {
+    fn advance(mut self, mut bytes: &[u8], most: u32) -> io::Result<Self> {
         while let Some((&byte, rest)) = bytes.split_first() {
             match self {
                 At::Header { read: 0, .. } => self = At::Header { read: 1, length: 0 },
@@ -47,7 +50,7 @@ impl At {
                             read: read + 1,
                             length,
                         },
-                        _ => At::body(length)?,
+                        _ => At::body(length, most)?,
                     };
                 }
                 At::Body(left) => {
@@ -64,12 +67,12 @@ impl At {
     }
 
     /// After a header; the length counts its own 4 bytes.
-    fn body(length: u32) -> io::Result<Self> {
+    fn body(length: u32, most: u32) -> io::Result<Self> {
         match length.checked_sub(4) {
-            Some(body) if body <= MAX_BODY => Ok(Self::of_body(body)),
+            Some(body) if body <= most => Ok(Self::of_body(body)),
             _ => Err(io::Error::new(
                 io::ErrorKind::InvalidData,
-                format!("a message to the console may have at most {MAX_BODY} bytes"),
+                format!("a message here may have at most {most} bytes"),
             )),
         }
     }
@@ -88,7 +91,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Bounded<S> {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
         let new = buf.filled().get(before..).unwrap_or_default();
-        self.at = self.at.advance(new)?;
+        self.at = self.at.advance(new, self.most)?;
         Poll::Ready(Ok(()))
     }
 }
@@ -123,8 +126,12 @@ mod tests {
         message
     }
 
+    const MOST: u32 = 1000;
+
     fn read(bytes: &[u8], piece: usize) -> io::Result<At> {
-        bytes.chunks(piece).try_fold(START, At::advance)
+        bytes
+            .chunks(piece)
+            .try_fold(START, |at, piece| at.advance(piece, MOST))
     }
 
     proptest! {
@@ -139,8 +146,8 @@ mod tests {
     #[test]
     fn lengths_out_of_bounds() {
         for piece in [1, 2, 5, 100] {
-            assert!(read(&message(MAX_BODY as usize), piece).is_ok());
-            assert!(read(&message(MAX_BODY as usize + 1), piece).is_err());
+            assert!(read(&message(MOST as usize), piece).is_ok());
+            assert!(read(&message(MOST as usize + 1), piece).is_err());
             assert!(read(&[b'S', 0, 0, 0, 3], piece).is_err());
             assert!(read(&[b'S', 0xff, 0xff, 0xff, 0xff], piece).is_err());
             let mut second = message(7);
