@@ -22,6 +22,8 @@ use crate::console::Visitor;
 
 /// The largest form, in bytes.
 const FORM_SIZE: usize = 8 << 10;
+/// The longest name of a developer, in bytes: what is longer is no name, and is not put on record.
+const LONGEST_NAME: usize = 63;
 /// How long a form may take to come.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The most HTML that a changeset becomes, in bytes.
@@ -232,6 +234,12 @@ impl Page {
             return self.form(
                 StatusCode::FORBIDDEN,
                 Some("The form was too old. Please try again; the browser must keep cookies of this page."),
+            );
+        }
+        if field("name").len() > LONGEST_NAME {
+            return self.form(
+                StatusCode::UNAUTHORIZED,
+                Some("The name or the password is not right."),
             );
         }
         if !self.entry.may_try(peer) {

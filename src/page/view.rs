@@ -13,7 +13,7 @@ use crate::report::html::escaped;
 use url::form_urlencoded;
 
 /// So much of a statement is shown, in characters.
-const LONGEST: usize = 600;
+const LONGEST: usize = 300;
 
 /// The form of the login.
 pub(super) fn login(token: &str, wrong: Option<&str>) -> String {
@@ -171,11 +171,13 @@ pub(super) fn budgets(lines: &[Line]) -> String {
     let rows = lines.iter().map(|line| {
         let used = match line.used {
             Some(used) => format!(
-                "<meter min=\"0\" max=\"{limit}\" high=\"{high}\" optimum=\"0\" value=\"{used}\"></meter>{used} of {limit}",
+                "<meter min=\"0\" max=\"{limit}\" high=\"{high}\" optimum=\"0\" value=\"{used}\"></meter><span class=\"n\">{} of {}</span>",
+                digits(used),
+                digits(line.limit),
                 limit = line.limit.max(1),
                 high = line.limit.saturating_mul(4) / 5,
             ),
-            None => format!("at most {}", line.limit),
+            None => format!("<span class=\"n\">at most {}</span>", digits(line.limit)),
         };
         let refilled = line.refilled_at.as_deref().map(short).unwrap_or_default();
         [
@@ -255,9 +257,9 @@ fn of_record(record: &Record) -> [String; 6] {
     }
     let rows = match (what.rows, what.rows_written) {
         (0, 0) => String::new(),
-        (read, 0) => format!("{read}"),
-        (0, written) => format!("{written} written"),
-        (read, written) => format!("{read}, {written} written"),
+        (read, 0) => digits(read),
+        (0, written) => format!("{} written", digits(written)),
+        (read, written) => format!("{}, {} written", digits(read), digits(written)),
     };
     let touched = if what.sensitive.is_empty() {
         what.relations.join(", ")
@@ -346,7 +348,20 @@ fn table<const N: usize>(names: &[&str; N], rows: impl Iterator<Item = [String; 
             format!("<tr>{cells}</tr>")
         })
         .collect();
-    format!("<div class=\"wide\"><table><tr>{head}</tr>{rows}</table></div>")
+    format!("<div class=\"wide list\"><table><tr>{head}</tr>{rows}</table></div>")
+}
+
+/// A number with a comma before every three digits.
+fn digits(number: u64) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::with_capacity(digits.len() * 2);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
 }
 
 /// A moment in UTC, to the second.
@@ -378,7 +393,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_and_moments_are_short() {
+    fn durations_moments_and_numbers_can_be_read() {
         for (seconds, expected) in [
             (0, "0 s"),
             (61, "1 min 1 s"),
@@ -386,6 +401,14 @@ mod tests {
             (90_000, "1 d 1 h"),
         ] {
             assert_eq!(long(Duration::from_secs(seconds)), expected);
+        }
+        for (number, expected) in [
+            (0, "0"),
+            (999, "999"),
+            (1_000, "1,000"),
+            (5_368_709, "5,368,709"),
+        ] {
+            assert_eq!(digits(number), expected);
         }
         assert_eq!(moment(SystemTime::UNIX_EPOCH), "1970-01-01 00:00:00");
     }

@@ -39,6 +39,7 @@ struct Running {
     child: Child,
     proxy: String,
     direct: String,
+    page: String,
 }
 
 impl Running {
@@ -55,10 +56,12 @@ impl Running {
         };
         let proxy = url("DATABASE_URL=");
         let direct = url("UPSTREAM_URL=");
+        let page = url("PAGE_URL=");
         Self {
             child,
             proxy,
             direct,
+            page,
         }
     }
 
@@ -89,6 +92,10 @@ async fn the_tour_passes_and_the_shop_is_kept() {
     let first = Running::start(dir.path());
     let password = first.proxy.clone();
     looks_real(&first.direct).await;
+    let (user, _) = first.proxy.split_once('@').unwrap();
+    let (_, secret) = user.rsplit_once(':').unwrap();
+    let (answer, cookie) = crate::page_kit::session(&first.page, "dev1", secret);
+    assert!(cookie.is_some(), "{answer}");
 
     budgets_are_listed_and_granted(dir.path());
     let inside = harness::connect(&first.proxy).await;

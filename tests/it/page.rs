@@ -311,3 +311,50 @@ async fn passwords_cannot_be_tried_for_long() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_budget_is_shown_and_holds_for_the_page() {
+    let setup = Setup {
+        page: true,
+        policy: Some(
+            "default = { as = \"clear\", opens_unclassified = true, because = \"a test\" }\n\
+             [[budget]]\nwho = [\"*\"]\ntable = \"public.accounts\"\nper = \"1h\"\nrows = 2050\n"
+                .to_owned(),
+        ),
+        ..Setup::default()
+    };
+    let proxy = proxy_with(harness::database().await, setup).await;
+    let developer = connect(&proxy.url()).await;
+    developer
+        .batch_execute(
+            "INSERT INTO accounts (email, name) SELECT n || '@own.example', 'n' FROM generate_series(1, 1200) n",
+        )
+        .await
+        .unwrap();
+    let page = page(&proxy);
+    beside(move || {
+        let (_, cookie) = session(&page, "dev1", "secret");
+        let cookie = cookie.unwrap();
+        let get = |path: &str| {
+            request(
+                &page,
+                &format!("GET {path} HTTP/1.1\nHost: localhost\n{cookie}"),
+                "",
+            )
+        };
+        let before = get("/budgets");
+        assert!(
+            before.contains("rows of public.accounts per 1h"),
+            "{before}"
+        );
+        assert!(before.contains(" of 2,050<"), "{before}");
+        // It is counted; and in the end it is enough.
+        let first = get("/changes?on=app&of=default");
+        assert!(first.contains("1200 inserted"), "{first}");
+        assert_ne!(get("/budgets"), before);
+        let refused = get("/changes?on=app&of=default");
+        assert!(refused.contains("<small>53400</small>"), "{refused}");
+        assert!(!refused.contains("1200 inserted"));
+    })
+    .await;
+}
