@@ -217,6 +217,11 @@ impl Stage<'_> {
         // Programs that could not even begin do the same, and leave no order without a customer.
         let ran = sides.iter().all(|side| side.exit == 0)
             && sides.last().is_some_and(|side| side.connections > 0);
+        if !ran {
+            print::note(
+                "a command failed, or did not come to its database: as evidence, this does not speak for the commit",
+            );
+        }
         let exit = |side: &Side| u64::from(side.exit.unsigned_abs());
         let mut figures = BTreeMap::from([
             (
