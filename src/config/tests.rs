@@ -485,8 +485,8 @@ fn the_example_s_comments_are_the_defaults() {
             "max_clients" if value == "1000" => limits += &line,
             // Of [[notify]], which has no default.
             "name" | "kind" | "url_env" | "events" => {}
-            // Of [page].
-            "address" | "names" | "comparisons" => {}
+            // Of [page] and [gate].
+            "address" | "names" | "comparisons" | "from" | "valid_for" => {}
             "policy"
             | "isolation"
             | "sealed"
