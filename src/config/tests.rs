@@ -463,7 +463,7 @@ fn the_example_s_comments_are_the_defaults() {
         (is_default && !["tls", "file", "url_env"].contains(&name)).then_some((name, value))
     });
     let (mut sandbox, mut limits, mut count) = (String::new(), String::new(), 0);
-    let (mut audit, mut budgets) = (String::new(), String::new());
+    let (mut audit, mut budgets, mut gate) = (String::new(), String::new(), String::new());
     for (name, value) in settings {
         count += 1;
         let line = format!("{name} = {value}\n");
@@ -485,8 +485,9 @@ fn the_example_s_comments_are_the_defaults() {
             "max_clients" if value == "1000" => limits += &line,
             // Of [[notify]], which has no default.
             "name" | "kind" | "url_env" | "events" => {}
-            // Of [page] and [gate].
-            "address" | "names" | "comparisons" | "from" | "valid_for" => {}
+            // Of [page], and of [gate].
+            "address" | "names" | "comparisons" | "trees" => {}
+            "valid_for" => gate += &line,
             "policy"
             | "isolation"
             | "sealed"
@@ -497,8 +498,10 @@ fn the_example_s_comments_are_the_defaults() {
     }
     assert!(count >= 15, "{count}");
     let config = config(&format!(
-        "[sandbox]\n{sandbox}[limits]\n{limits}[audit]\n{audit}[budgets]\n{budgets}ledger = \"redis://h\"\n{UPSTREAM}"
+        "[sandbox]\n{sandbox}[limits]\n{limits}[audit]\n{audit}[budgets]\n{budgets}ledger = \"redis://h\"\n\
+        [gate]\n{gate}{UPSTREAM}"
     ));
+    assert_eq!(config.gate.valid_for, GateSettings::default().valid_for);
     assert_eq!(config.budgets_folder, Path::new("budgets"));
     let ledger = config.shared_ledger.unwrap();
     assert_eq!(ledger.unreachable, Unreachable::default());
